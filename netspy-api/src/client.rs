@@ -1,0 +1,5 @@
+//! The typed client.
+/// x
+pub struct Client;
+/// x
+pub struct ClientError;

@@ -1,0 +1,17 @@
+//! netspy's HTTP contract: what a request may ask, what an answer holds, and a typed client.
+//!
+//! A superset of the earlier Go netspy's wire format: every key it had keeps its name, type and meaning; new
+//! facts are new keys. Reading is lenient (missing keys and nulls are defaults), so that the client also
+//! understands that earlier server. No business rules live here.
+
+mod client;
+mod event;
+mod request;
+mod response;
+
+pub use client::{Client, ClientError};
+pub use event::{ConnectionEvent, DropEvent, Event};
+pub use request::{EventsRequest, ListRequest, SummaryRequest};
+pub use response::{
+    ConnectionSummary, DropSummary, ErrorBody, EventList, EventsByPid, Health, Lost, Program, Programs,
+};

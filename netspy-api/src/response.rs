@@ -1,0 +1,206 @@
+//! What an answer holds.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::Event;
+
+/// How many events the window of this answer is missing. All zero: what you see is all there was.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Lost {
+    /// Events lost at any place.
+    pub total: u64,
+    /// The same by place, such as `events_ring_full`; places without loss are absent.
+    pub by_place: BTreeMap<String, u64>,
+}
+
+/// Answer of `/api/connection-summary`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ConnectionSummary {
+    /// The name that was asked for, or empty.
+    pub command: String,
+    /// Attempts in the window.
+    pub count: u64,
+    /// Length of the window in seconds.
+    pub duration_seconds: i64,
+    /// The pid that was asked for, or 0.
+    pub pid: u32,
+    /// When the window ends, RFC 3339, whole seconds, in the server's zone.
+    pub query_time: String,
+
+    /// `count` under its earlier name.
+    pub total_attempts: u64,
+    /// `duration_seconds` under its earlier name.
+    pub duration: i64,
+    /// The answer as a sentence.
+    pub message: String,
+    /// Attempts by outcome; outcomes that did not occur are absent.
+    #[serde(deserialize_with = "null_is_default")]
+    pub outcomes: BTreeMap<String, u64>,
+    /// What the window is missing; absent in answers of the earlier server.
+    pub lost: Option<Lost>,
+}
+
+/// Answer of `/api/packet-drop-summary`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct DropSummary {
+    /// The name that was asked for, or empty.
+    pub command: String,
+    /// Drops in the window.
+    pub count: u64,
+    /// Length of the window in seconds.
+    pub duration_seconds: i64,
+    /// The pid that was asked for, or 0.
+    pub pid: u32,
+    /// When the window ends, RFC 3339, whole seconds, in the server's zone.
+    pub query_time: String,
+
+    /// `count` under its earlier name.
+    pub total_drops: u64,
+    /// `duration_seconds` under its earlier name.
+    pub duration: i64,
+    /// The answer as a sentence.
+    pub message: String,
+    /// Drops by reason.
+    #[serde(deserialize_with = "null_is_default")]
+    pub reasons: BTreeMap<String, u64>,
+    /// What the window is missing; absent in answers of the earlier server.
+    pub lost: Option<Lost>,
+}
+
+/// Answer of `/api/list-connections` and `/api/list-packet-drops`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, bound(deserialize = "T: Deserialize<'de>"))]
+pub struct EventsByPid<T> {
+    /// Events by decimal pid, each newest first.
+    #[serde(deserialize_with = "null_lists_are_empty")]
+    pub events_by_pid: BTreeMap<String, Vec<T>>,
+    /// When the window ends, RFC 3339, whole seconds, in the server's zone.
+    pub query_time: String,
+    /// Events returned.
+    pub total_events: u64,
+    /// Pids returned.
+    pub total_pids: u64,
+
+    /// Events that match, whatever the limit.
+    pub total_count: Option<u64>,
+    /// Whether the limit left any out.
+    pub truncated: bool,
+    /// What the window is missing; absent in answers of the earlier server.
+    pub lost: Option<Lost>,
+}
+
+impl<T> Default for EventsByPid<T> {
+    fn default() -> Self {
+        Self {
+            events_by_pid: BTreeMap::new(),
+            query_time: String::new(),
+            total_events: 0,
+            total_pids: 0,
+            total_count: None,
+            truncated: false,
+            lost: None,
+        }
+    }
+}
+
+/// Answer of `/api/events`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct EventList {
+    /// Newest first.
+    #[serde(deserialize_with = "null_is_default")]
+    pub events: Vec<Event>,
+    /// Events returned.
+    pub count: u64,
+    /// Events that match, whatever the limit.
+    pub total_count: u64,
+    /// When the window ends, RFC 3339, whole seconds, in the server's zone.
+    pub query_time: String,
+    /// The conditions as they were understood.
+    pub filters: BTreeMap<String, serde_json::Value>,
+    /// What the window is missing.
+    pub lost: Option<Lost>,
+}
+
+/// One traced event and how it is traced.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Program {
+    /// `connection` or `packet_drop`.
+    pub name: String,
+    /// `eBPF`.
+    #[serde(rename = "type")]
+    pub program_type: String,
+    /// `active` or `inactive`.
+    pub status: String,
+    /// First four bytes, big-endian, of SHA-256 of the name.
+    pub id: u32,
+    /// `kprobe`, `tracepoint`, `replay` or `none`.
+    pub rung: String,
+    /// Why no better rung was taken; empty on the best one.
+    pub note: String,
+}
+
+/// Answer of `/api/programs`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Programs {
+    /// One per traced event.
+    #[serde(deserialize_with = "null_is_default")]
+    pub programs: Vec<Program>,
+    /// How many.
+    pub total_count: u64,
+    /// RFC 3339, whole seconds, in the server's zone.
+    pub query_time: String,
+    /// Losses of the last hour.
+    pub lost: Option<Lost>,
+}
+
+/// Answer of `/health`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Health {
+    /// `healthy`; `degraded` when an event cannot be traced or the store fails.
+    pub status: String,
+    /// `eBPF Monitor API`; `aggregator` from an aggregator.
+    pub component: String,
+    /// The literal word `active`, as it always was.
+    pub uptime: String,
+    /// Version of the server.
+    pub version: String,
+    /// Whether every event is traced.
+    pub running: bool,
+    /// RFC 3339, whole seconds, in the server's zone.
+    pub time: String,
+    /// One per traced event.
+    pub programs: Vec<Program>,
+    /// Losses of the last hour.
+    pub lost: Option<Lost>,
+}
+
+/// Body of every answer that is not a success.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ErrorBody {
+    /// Text of the status code, such as `Bad Request`.
+    pub error: String,
+    /// What was wrong and what to send instead.
+    pub message: String,
+}
+
+fn null_is_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(d: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(d)?.unwrap_or_default())
+}
+
+fn null_lists_are_empty<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    d: D,
+) -> Result<BTreeMap<String, Vec<T>>, D::Error> {
+    let lists: Option<BTreeMap<String, Option<Vec<T>>>> = Option::deserialize(d)?;
+    Ok(lists.unwrap_or_default().into_iter().map(|(pid, list)| (pid, list.unwrap_or_default())).collect())
+}

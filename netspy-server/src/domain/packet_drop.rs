@@ -1,0 +1,67 @@
+//! A packet that the kernel threw away.
+
+use super::{Endpoint, Process};
+
+/// How sure the owner of a dropped packet is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attribution {
+    /// The packet's own socket is one whose connect was seen.
+    Socket,
+    /// Its complete tuple and network namespace are those of a connection that was seen.
+    Tuple,
+    /// Nobody is known. A false pid is worse than none.
+    None,
+}
+
+impl Attribution {
+    /// Its name in the API and the store.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Socket => "socket",
+            Self::Tuple => "tuple",
+            Self::None => "none",
+        }
+    }
+
+    /// The reverse of [`Attribution::name`].
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Socket, Self::Tuple, Self::None].into_iter().find(|attribution| attribution.name() == name)
+    }
+}
+
+/// One dropped packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PacketDrop {
+    /// The same for the same drop in a live run and in a replay of its recording.
+    pub id: u64,
+    /// `CLOCK_MONOTONIC` in ns.
+    pub monotonic_ns: u64,
+    /// The same moment as wall time, ns since 1970.
+    pub wall_ns: i64,
+    /// Whose packet it was; meaningful with an attribution other than `None`.
+    pub owner: Option<Process>,
+    /// How the owner was found.
+    pub attribution: Attribution,
+    /// The running kernel's number for the reason; `None` where the kernel gives none (before 5.17).
+    pub reason_code: Option<u32>,
+    /// The running kernel's name for it, or `UNCLASSIFIED` where it gives none.
+    pub reason: String,
+    /// Kernel code that dropped it, as `symbol+0xoffset`, or as a bare address.
+    pub location: String,
+    /// `AF_INET` (2), `AF_INET6` (10), or 0.
+    pub family: u16,
+    /// IP protocol number; 0 where unknown.
+    pub protocol: u8,
+    /// Sender's end.
+    pub source: Option<Endpoint>,
+    /// Receiver's end.
+    pub destination: Option<Endpoint>,
+    /// Bytes in the packet.
+    pub length: u32,
+    /// `EtherType`, 0 where unknown.
+    pub ether_type: u16,
+    /// Interface index, 0 where unknown.
+    pub interface: u32,
+    /// Inode number of the network namespace; 0 where unknown.
+    pub netns: u32,
+}

@@ -1,0 +1,3 @@
+//! x
+mod domain;
+fn main() {}
