@@ -1,0 +1,60 @@
+//! Reading the kernel's memory: every offset comes from the injected layout, every read is checked.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::{self, generated::bpf_probe_read_kernel};
+use netspy_common::{KernelLayout, MISSING};
+
+/// Where the running kernel keeps things; injected by the loader before the programs are verified.
+#[unsafe(no_mangle)]
+pub static LAYOUT: KernelLayout = KernelLayout::UNKNOWN;
+
+/// 1 where connects are found by tracepoints alone, 0 where kprobes find them; injected likewise.
+#[unsafe(no_mangle)]
+pub static WITHOUT_KPROBES: u32 = 0;
+
+/// A field of the injected layout. The verifier knows it as a constant, the compiler does not.
+macro_rules! offset {
+    ($field:ident) => {
+        // SAFETY: a static that only the loader changes, before the program exists.
+        unsafe { core::ptr::read_volatile(&raw const $crate::kernel::LAYOUT.$field) }
+    };
+}
+pub(crate) use offset;
+
+/// Whether this program stands on the rung without kprobes.
+#[inline(always)]
+pub fn without_kprobes() -> bool {
+    // SAFETY: as above.
+    unsafe { core::ptr::read_volatile(&raw const WITHOUT_KPROBES) != 0 }
+}
+
+/// Reads a `T` at `base + offset`; `None` where the kernel has no such field or the address is bad.
+#[inline(always)]
+pub fn read<T: Copy>(base: u64, offset: u32) -> Option<T> {
+    if offset == MISSING || base == 0 {
+        return None;
+    }
+    // SAFETY: the helper checks the address; `T` is an integer or an array of bytes.
+    unsafe { helpers::bpf_probe_read_kernel((base + u64::from(offset)) as *const T) }.ok()
+}
+
+/// Reads straight into `target`, which stays as it is when that fails: for records in the rings, because a
+/// program has 512 bytes of stack.
+#[inline(always)]
+pub fn read_into<T: Copy>(target: &mut T, base: u64, offset: u32) {
+    if offset == MISSING || base == 0 {
+        return;
+    }
+    let size = size_of::<T>() as u32;
+    // SAFETY: the helper checks the source; `target` is `size` bytes long and any bits are a valid `T`.
+    let _ = unsafe {
+        bpf_probe_read_kernel((&raw mut *target).cast(), size, (base + u64::from(offset)) as *const c_void)
+    };
+}
+
+/// [`read`], with 0 for what cannot be read.
+#[inline(always)]
+pub fn read_or_zero<T: Copy + Default>(base: u64, offset: u32) -> T {
+    read(base, offset).unwrap_or_default()
+}

@@ -1,0 +1,92 @@
+//! netspy's eBPF programs: the entry points and which hook each is for. What they do is in one file per
+//! concern; policy and formatting are the server's.
+//!
+//! Two rungs give the same records. With kprobes: `tcp_v{4,6}_{enter,return}`. Without: `connect_enter`,
+//! `connect_exit`, and the step CLOSE → SYN_SENT that `socket_state` sees. The server loads what its kernel
+//! can attach.
+#![no_std]
+#![no_main]
+
+mod connect;
+mod emit;
+mod file;
+mod kernel;
+mod maps;
+mod packet;
+mod packet_drop;
+mod socket;
+mod state;
+mod syscall;
+mod task;
+
+use aya_ebpf::{
+    macros::{kprobe, kretprobe, raw_tracepoint, tracepoint},
+    programs::{ProbeContext, RawTracePointContext, RetProbeContext, TracePointContext},
+};
+
+/// `int tcp_v4_connect(struct sock *sk, struct sockaddr *uaddr, int addr_len)` (net/ipv4/tcp_ipv4.c)
+#[kprobe]
+pub fn tcp_v4_enter(ctx: ProbeContext) -> u32 {
+    connect::enter(&ctx, socket::AF_INET);
+    0
+}
+
+/// Its return.
+#[kretprobe]
+pub fn tcp_v4_return(ctx: RetProbeContext) -> u32 {
+    connect::leave(&ctx, socket::AF_INET);
+    0
+}
+
+/// `int tcp_v6_connect(struct sock *sk, struct sockaddr *uaddr, int addr_len)` (net/ipv6/tcp_ipv6.c)
+#[kprobe]
+pub fn tcp_v6_enter(ctx: ProbeContext) -> u32 {
+    connect::enter(&ctx, socket::AF_INET6);
+    0
+}
+
+/// Its return.
+#[kretprobe]
+pub fn tcp_v6_return(ctx: RetProbeContext) -> u32 {
+    connect::leave(&ctx, socket::AF_INET6);
+    0
+}
+
+/// `syscalls:sys_enter_connect`
+#[tracepoint]
+pub fn connect_enter(ctx: TracePointContext) -> u32 {
+    syscall::enter(&ctx);
+    0
+}
+
+/// `syscalls:sys_exit_connect`
+#[tracepoint]
+pub fn connect_exit(ctx: TracePointContext) -> u32 {
+    syscall::leave(&ctx);
+    0
+}
+
+/// `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`
+#[raw_tracepoint]
+pub fn socket_state(ctx: RawTracePointContext) -> i32 {
+    state::changed(&ctx);
+    0
+}
+
+/// `kfree_skb(struct sk_buff *skb, void *location[, enum skb_drop_reason reason[, struct sock *rx_sk]])`
+#[raw_tracepoint]
+pub fn packet_drop(ctx: RawTracePointContext) -> i32 {
+    packet_drop::dropped(&ctx);
+    0
+}
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    // SAFETY: the programs contain no panicking path; the compiler removes this function.
+    unsafe { core::hint::unreachable_unchecked() }
+}
+
+/// Some helpers are only for programs under a licence compatible with the GPL.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
