@@ -29,8 +29,10 @@ macro_rules! kernel_layout {
 kernel_layout! {
     /// `sock.__sk_common.skc_family`
     sock_family,
-    /// `sock.__sk_common.skc_num`: local port, host order
+    /// `sock.__sk_common.skc_num`: local port, host order; 0 while none is bound
     sock_num,
+    /// `inet_sock.inet_sport`: local port, network order; stays when the port is given back
+    sock_sport,
     /// `sock.__sk_common.skc_dport`: remote port, network order
     sock_dport,
     /// `sock.__sk_common.skc_rcv_saddr`
@@ -43,14 +45,10 @@ kernel_layout! {
     sock_v6_daddr,
     /// `sock.__sk_common.skc_net.net`
     sock_net,
-    /// `sock.__sk_common.skc_state`
-    sock_state,
     /// `sock.sk_err`
     sock_err,
     /// `sock.sk_protocol` (u16 since 5.6)
     sock_protocol,
-    /// `sock.sk_type`
-    sock_type,
     /// `net.ns.inum`
     net_inum,
     /// `sk_buff.head`

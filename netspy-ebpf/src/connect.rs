@@ -64,7 +64,7 @@ pub fn report(ctx: &impl EbpfContext, call: &Inflight, errno: u32) {
         return;
     }
     debug!(ctx, "connect tgid {} errno {}", followed.owner.tgid, errno);
-    emit::submit(&EVENTS, loss::EVENTS_RING_FULL, |record: &mut ConnectRecord| {
+    let delivered = emit::submit(&EVENTS, loss::EVENTS_RING_FULL, |record: &mut ConnectRecord| {
         record.header = emit::header::<ConnectRecord>(kind::CONNECT, call.started_ns);
         record.key = ConnectionKey { socket: call.socket, started_ns: call.started_ns };
         record.task = followed.owner;
@@ -80,6 +80,10 @@ pub fn report(ctx: &impl EbpfContext, call: &Inflight, errno: u32) {
             record.tuple.protocol = IPPROTO_TCP;
         }
     });
+    if !delivered {
+        // Lost once: its outcome must not come alone and be counted again.
+        let _ = SOCKETS.remove(call.socket);
+    }
 }
 
 /// Address and port of a `struct sockaddr` of `family`, read by `read(target, offset)`.

@@ -16,22 +16,23 @@ pub fn header<T>(kind: u16, time_ns: u64) -> RecordHeader {
     RecordHeader { abi: ABI_VERSION, kind, len: size_of::<T>() as u32, time_ns }
 }
 
-/// Puts a record, zeroed and then filled in place, into `ring`; a full ring is counted under `full`.
+/// Puts a record, zeroed and then filled in place, into `ring`; a full ring is counted under `full` (`false`).
 ///
 /// Waking the reader costs far more than the record does, so it is woken only when it says that it sleeps.
 /// The question is asked after the reservation: a reader about to sleep either sees the reservation or has
 /// already said that it sleeps.
 #[inline(always)]
-pub fn submit<T: 'static>(ring: &RingBuf, full: u32, fill: impl FnOnce(&mut T)) {
+pub fn submit<T: 'static>(ring: &RingBuf, full: u32, fill: impl FnOnce(&mut T)) -> bool {
     let Some(mut entry) = ring.reserve::<T>(0) else {
         lost(full);
-        return;
+        return false;
     };
     *entry = MaybeUninit::zeroed();
     // SAFETY: records are integers and arrays of integers: zeroes are a valid value.
     fill(unsafe { entry.assume_init_mut() });
     let asleep = READER.get(0).is_some_and(|state| *state == reader::ASLEEP);
     entry.submit(u64::from(if asleep { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP }));
+    true
 }
 
 /// Counts one loss at `place` (`netspy_common::loss`).

@@ -117,5 +117,9 @@ fn settle(ctx: &RawTracePointContext, socket: u64, started_ns: u64, established:
         record.established = established;
         record.errno = errno;
         socket::tuple(socket, &mut record.tuple);
+        if record.tuple.source_port == 0 {
+            // A socket gives its port back before it says that it is closed.
+            record.tuple.source_port = u16::from_be(read_or_zero(socket, offset!(sock_sport)));
+        }
     });
 }

@@ -55,7 +55,7 @@ impl Batch {
 }
 
 /// Why the store could not do it.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub struct HistoryError(pub String);
 

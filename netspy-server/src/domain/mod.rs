@@ -8,6 +8,7 @@ mod history;
 mod loss;
 mod packet_drop;
 mod process;
+mod source;
 mod status;
 
 pub use clock::Clock;
@@ -17,4 +18,5 @@ pub use history::{Barrier, Batch, Filter, History, HistoryError, Page, Sink, Win
 pub use loss::{Loss, LossCounts, LossPlace};
 pub use packet_drop::{Attribution, PacketDrop};
 pub use process::Process;
+pub use source::{Host, Input, Ring, Source};
 pub use status::{Hook, HookState};

@@ -1,0 +1,119 @@
+//! Recording: whatever passes from a source and a host to the pipeline is also written to a file.
+
+use std::{
+    fs::File,
+    io::{self, BufWriter, Write},
+    os::fd::BorrowedFd,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use super::trace::{Frame, TraceHeader, write_frame, write_header};
+use crate::domain::{Host, Input, Process, Ring, Source};
+
+/// An open recording, shared by the source and the host that feed it.
+#[derive(Clone)]
+pub struct Recorder(Arc<Mutex<Open>>);
+
+struct Open {
+    /// `None` after a write failed: said once, and tracing goes on.
+    out: Option<BufWriter<File>>,
+}
+
+impl Recorder {
+    /// Creates the file; an existing one is replaced.
+    pub fn create(path: &Path, header: &TraceHeader) -> io::Result<Self> {
+        let mut out = BufWriter::with_capacity(1 << 16, File::create(path)?);
+        write_header(&mut out, header)?;
+        Ok(Self(Arc::new(Mutex::new(Open { out: Some(out) }))))
+    }
+
+    /// Ends the recording: what has happened up to `wall_ns` is in it.
+    pub fn finish(&self, wall_ns: i64) {
+        self.write(&Frame::End(wall_ns));
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Err(error)) = open.out.as_mut().map(Write::flush) {
+            tracing::error!(%error, "the end of the recording could not be written");
+        }
+    }
+
+    fn write(&self, frame: &Frame) {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(out) = open.out.as_mut() else { return };
+        if let Err(error) = write_frame(out, frame) {
+            tracing::error!(%error, "the recording ends here: it could not be written");
+            open.out = None;
+        }
+    }
+}
+
+/// A source whose output is recorded.
+pub struct RecordingSource<S> {
+    inner: S,
+    recorder: Recorder,
+}
+
+impl<S> RecordingSource<S> {
+    /// Records what `inner` delivers.
+    pub fn new(inner: S, recorder: Recorder) -> Self {
+        Self { inner, recorder }
+    }
+}
+
+impl<S: Source> Source for RecordingSource<S> {
+    fn drain(&mut self, take: &mut dyn FnMut(Input<'_>)) -> io::Result<bool> {
+        let recorder = &self.recorder;
+        self.inner.drain(&mut |input| {
+            recorder.write(&match input {
+                Input::Record { ring: Ring::Events, bytes } => Frame::Events(bytes.to_vec()),
+                Input::Record { ring: Ring::Drops, bytes } => Frame::Drops(bytes.to_vec()),
+                Input::Lost { monotonic_ns, place, count } => {
+                    Frame::Lost { monotonic_ns, place: place.name().to_owned(), count }
+                }
+                Input::Clock { wall_minus_monotonic_ns } => Frame::Clock(wall_minus_monotonic_ns),
+            });
+            take(input);
+        })
+    }
+
+    fn wait(&mut self, wake: BorrowedFd<'_>, at_most: Option<Duration>) -> io::Result<()> {
+        self.inner.wait(wake, at_most)
+    }
+
+    fn monotonic_ns(&self) -> u64 {
+        self.inner.monotonic_ns()
+    }
+}
+
+/// A host whose answers are recorded. The same answer may be recorded again: the reader keeps the first.
+pub struct RecordingHost<H> {
+    inner: H,
+    recorder: Recorder,
+}
+
+impl<H> RecordingHost<H> {
+    /// Records what `inner` answers.
+    pub fn new(inner: H, recorder: Recorder) -> Self {
+        Self { inner, recorder }
+    }
+}
+
+impl<H: Host> Host for RecordingHost<H> {
+    fn exe(&mut self, process: &Process) -> Option<String> {
+        let exe = self.inner.exe(process)?;
+        let (pid, started_ns, name) = (process.pid, process.started_ns, process.name.clone());
+        self.recorder.write(&Frame::Exe { pid, started_ns, name, exe: exe.clone() });
+        Some(exe)
+    }
+
+    fn symbol(&mut self, address: u64) -> Option<String> {
+        let symbol = self.inner.symbol(address)?;
+        self.recorder.write(&Frame::Symbol { address, symbol: symbol.clone() });
+        Some(symbol)
+    }
+
+    fn drop_reason(&self, code: u32) -> Option<String> {
+        self.inner.drop_reason(code)
+    }
+}

@@ -1,0 +1,29 @@
+//! The scenario table: what a process does, and what netspy must say about it. One table for every kernel
+//! and rung: it runs on this machine with `cargo nextest run`, and in virtual machines with
+//! `cargo xtask vm`. It needs root, for the server and for network namespaces of its own.
+//!
+//! `NETSPY_RUNG=kprobe|tracepoint` forces a rung; `NETSPY_SERVER_BIN` names another server binary.
+
+mod actor;
+mod scenarios;
+mod server;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+fn main() -> ExitCode {
+    if let Some(act) = std::env::args().nth(1).filter(|word| word.starts_with("act-")) {
+        actor::act(&act);
+        return ExitCode::SUCCESS;
+    }
+    let mut trials: Vec<_> =
+        scenarios::TABLE.iter().map(|(name, scenario)| Trial::test(*name, || Ok(scenario()))).collect();
+    // Last: it ends the server that all of them share.
+    trials.push(Trial::test("a_server_told_to_stop_exits_0", || Ok(server::stops_cleanly())));
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    server::stop();
+    conclusion.exit_code()
+}
