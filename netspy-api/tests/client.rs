@@ -1,0 +1,149 @@
+//! The client against a server that answers, refuses, misbehaves, or is not there.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::response::IntoResponse;
+use axum::routing::{any, get, post};
+use netspy_api::{Client, ClientError, ListRequest, SummaryRequest};
+
+async fn serve(routes: Router) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+    address.to_string()
+}
+
+async fn client(routes: Router) -> Client {
+    Client::new(&format!("http://{}/", serve(routes).await)).unwrap()
+}
+
+#[tokio::test]
+async fn summary_is_asked_with_post_and_read() {
+    let routes = Router::new().route(
+        "/api/connection-summary",
+        post(|body: String| async move {
+            assert_eq!(body, r#"{"pid":7,"command":"curl","duration_seconds":60}"#);
+            r#"{"command":"curl","count":3,"outcomes":null,"lost":{"total":1,"by_place":{"events_ring_full":1}}}"#
+        }),
+    );
+    let request = SummaryRequest {
+        pid: Some(7),
+        command: Some("curl".into()),
+        duration_seconds: Some(60),
+        ..SummaryRequest::default()
+    };
+    let answer = client(routes).await.connection_summary(&request).await.unwrap();
+    assert_eq!(answer.count, 3);
+    assert_eq!(answer.lost.unwrap().by_place["events_ring_full"], 1);
+}
+
+#[tokio::test]
+async fn nulls_and_floats_of_the_earlier_server_are_understood() {
+    let routes = Router::new().route(
+        "/api/list-connections",
+        any(|| async {
+            r#"{"events_by_pid":{"1":null,"2":[{"pid":2,"command":null,"raw_ipv6":null,"timestamp":3.01539e12}]}}"#
+        }),
+    );
+    let answer = client(routes).await.list_connections(&ListRequest::default()).await.unwrap();
+    assert_eq!(answer.events_by_pid.len(), 1);
+    assert_eq!(answer.events_by_pid["2"][0].timestamp, 3_015_390_000_000);
+    assert_eq!(answer.lost, None);
+}
+
+#[tokio::test]
+async fn a_list_that_takes_only_get_is_asked_again() {
+    let routes = Router::new().route(
+        "/api/list-packet-drops",
+        any(|request: Request| async move {
+            if request.method() == Method::POST {
+                return (StatusCode::METHOD_NOT_ALLOWED, "Method not allowed\n").into_response();
+            }
+            assert_eq!(request.uri().query(), Some("pid=4&limit=9"));
+            r#"{"events_by_pid":{},"total_events":0}"#.into_response()
+        }),
+    );
+    let request = ListRequest { pid: Some(4), limit: Some(9), ..ListRequest::default() };
+    assert!(client(routes).await.list_packet_drops(&request).await.unwrap().events_by_pid.is_empty());
+}
+
+#[tokio::test]
+async fn credentials_of_the_address_go_as_basic() {
+    let routes = Router::new().route(
+        "/health",
+        get(|headers: HeaderMap| async move {
+            assert_eq!(headers["authorization"], "Basic bWU6c2VjcmV0");
+            r#"{"status":"healthy"}"#
+        }),
+    );
+    let address = serve(routes).await;
+    let client = Client::new(&format!("http://me:secret@{address}")).unwrap();
+    assert_eq!(client.health().await.unwrap().status, "healthy");
+    assert_eq!(client.address(), format!("http://{address}"));
+}
+
+#[tokio::test]
+async fn refusals_are_told_apart() {
+    let routes = Router::new()
+        .route(
+            "/health",
+            get(|| async { (StatusCode::UNAUTHORIZED, r#"{"error":"x","message":"no token"}"#) }),
+        )
+        .route(
+            "/api/programs",
+            get(|| async { (StatusCode::SERVICE_UNAVAILABLE, "System not initialized\n") }),
+        )
+        .route("/api/connection-summary", post(|| async { "<html>" }))
+        .route("/api/packet-drop-summary", post(|| async { r#"{"count":"three"}"# }));
+    let client = client(routes).await;
+    let request = SummaryRequest::default();
+
+    let denied = client.health().await.unwrap_err();
+    assert!(matches!(&denied, ClientError::Denied { code: 401, message, .. } if message == "no token"));
+    let status = client.programs().await.unwrap_err();
+    assert_eq!(status.to_string(), "netspy-server answered 503: System not initialized");
+    for odd in [
+        client.connection_summary(&request).await.unwrap_err(),
+        client.drop_summary(&request).await.unwrap_err(),
+    ] {
+        assert!(matches!(odd, ClientError::Malformed { .. }), "{odd}");
+    }
+}
+
+#[tokio::test]
+async fn an_absent_server_is_named_with_what_to_do() {
+    // Bound and dropped: a port where nobody listens.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let client = Client::new(&format!("http://me:secret@127.0.0.1:{port}")).unwrap();
+    assert_eq!(
+        client.health().await.unwrap_err().to_string(),
+        format!(
+            "netspy-server is not reachable at http://127.0.0.1:{port}: connection refused; \
+             start it with: sudo netspy-server"
+        )
+    );
+}
+
+#[tokio::test]
+async fn an_answer_that_never_ends_is_cut_off() {
+    let routes = Router::new().route("/health", get(|| async { vec![b' '; (64 << 20) + 1] }));
+    let error = client(routes).await.health().await.unwrap_err();
+    assert!(error.to_string().contains("more than 64 MiB"), "{error}");
+}
+
+#[tokio::test]
+async fn something_that_is_not_http_is_malformed_or_unreachable_not_a_panic() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        stream.writable().await.unwrap();
+        stream.try_write(b"SSH-2.0-OpenSSH\r\n").unwrap();
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    });
+    let error = Client::new(&format!("http://{address}")).unwrap().health().await.unwrap_err();
+    assert!(matches!(error, ClientError::Malformed { .. }), "{error}");
+}

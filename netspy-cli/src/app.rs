@@ -1,0 +1,97 @@
+//! The composition root: reads the command line, picks a front, names the exit code.
+
+use std::ffi::OsString;
+use std::io;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+use netspy_api::Client;
+use serde_json::{Map, Value};
+use tokio::runtime::{Builder, Runtime};
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{Cli, Command};
+use crate::output::{self, Exit};
+use crate::render::escape;
+use crate::session::Session;
+use crate::{argv, mcp, registry, repl};
+
+/// Runs netspy with a command line, its own name first.
+pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> Exit {
+    let cli = match Cli::try_parse_from(argv::normalise(&Cli::command(), arguments)) {
+        Ok(cli) => cli,
+        Err(error) => return explain(&error),
+    };
+    log_to_stderr(cli.verbose);
+    let runtime = match Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            output::words(&format!("Error: cannot start: {error}"));
+            return Exit::Failed;
+        }
+    };
+    let exit = dispatch(cli, &runtime);
+    // A thread may still be blocked reading standard input; it must not hold the process.
+    runtime.shutdown_background();
+    exit
+}
+
+fn dispatch(cli: Cli, runtime: &Runtime) -> Exit {
+    let client = match Client::new(cli.server()) {
+        Ok(client) => client,
+        Err(error) => {
+            output::words(&format!("Error: {}", escape::text(&error.to_string())));
+            return Exit::from(&error);
+        }
+    };
+    tracing::debug!(server = client.address(), "asking");
+    let session = Session { client, format: cli.output };
+    match (cli.tool(), cli.command, cli.flags.arguments()) {
+        (Some(_), Some(_), _) => misused("--tool and a command cannot be used together"),
+        (None, _, stray) if !stray.is_empty() => misused(
+            "flags of a tool need --tool before them, or belong after the command: netspy list --pid 42",
+        ),
+        (Some(tool), None, flags) => {
+            output::settle(runtime.block_on(session.call(tool, forwarded(tool, &flags))))
+        }
+        (None, Some(Command::Ask(ask)), _) => {
+            output::settle(runtime.block_on(session.ask(&ask, session.format)))
+        }
+        (None, Some(Command::Mcp), _) => runtime.block_on(mcp::serve_stdio(session.client)),
+        (None, None, _) => output::settle(repl::run(&session, runtime)),
+    }
+}
+
+fn misused(message: &str) -> Exit {
+    explain(&Cli::command().error(ErrorKind::ArgumentConflict, message))
+}
+
+/// What of the flags the tool takes. `--tool` lists up to 100 events where nothing is said, as it always did.
+fn forwarded(tool: &registry::Tool, flags: &Map<String, Value>) -> Map<String, Value> {
+    let mut arguments = Map::new();
+    if tool.takes("max_events") {
+        arguments.insert("max_events".to_owned(), 100.into());
+    }
+    for (name, value) in flags {
+        if tool.takes(name) {
+            arguments.insert(name.clone(), value.clone());
+        } else {
+            output::words(&format!("Note: {} takes no {name}; it is ignored", tool.name));
+        }
+    }
+    arguments
+}
+
+/// Help and version are answers; anything else is a mistake in what was typed.
+fn explain(error: &clap::Error) -> Exit {
+    match error.print() {
+        Err(error) => output::settle(Err(error)),
+        Ok(()) if error.use_stderr() => Exit::Usage,
+        Ok(()) => Exit::Success,
+    }
+}
+
+fn log_to_stderr(verbose: bool) {
+    let filter = EnvFilter::new(if verbose { "netspy=debug,netspy_cli=debug,rmcp=info" } else { "error" });
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).init();
+}

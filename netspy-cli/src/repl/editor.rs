@@ -1,0 +1,88 @@
+//! The line editor: prompt, history, completion. The only place that knows rustyline.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+
+use rustyline::config::{CompletionType, Config};
+use rustyline::error::ReadlineError;
+use rustyline::history::FileHistory;
+
+use super::completion::Completion;
+
+const PROMPT: &str = "netspy-mcp> ";
+const LONGEST_HISTORY: usize = 1000;
+
+/// What came from the keyboard.
+pub(super) enum Typed {
+    Line(String),
+    /// Bytes that are not UTF-8.
+    Garbled,
+    /// Ctrl-C.
+    Interrupted,
+    /// Ctrl-D.
+    End,
+}
+
+pub(super) struct Editor {
+    inner: rustyline::Editor<Completion, FileHistory>,
+    /// None where there is no place for it.
+    history: Option<PathBuf>,
+}
+
+impl Editor {
+    pub(super) fn new() -> io::Result<Self> {
+        let config = Config::builder()
+            .completion_type(CompletionType::List)
+            .max_history_size(LONGEST_HISTORY)
+            .and_then(|builder| builder.history_ignore_dups(true))
+            .map_err(io::Error::other)?
+            .build();
+        let mut inner = rustyline::Editor::with_config(config).map_err(io::Error::other)?;
+        inner.set_helper(Some(Completion));
+        let history = history_file();
+        if let Some(file) = &history {
+            // The first time there is none.
+            let _ = inner.load_history(file);
+        }
+        Ok(Self { inner, history })
+    }
+
+    /// Prompts and waits.
+    pub(super) fn read(&mut self) -> io::Result<Typed> {
+        match self.inner.readline(PROMPT) {
+            Ok(line) => {
+                self.remember(&line);
+                Ok(Typed::Line(line))
+            }
+            Err(ReadlineError::Interrupted | ReadlineError::Signal(_)) => Ok(Typed::Interrupted),
+            Err(ReadlineError::Eof) => Ok(Typed::End),
+            Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => Ok(Typed::Garbled),
+            Err(ReadlineError::Io(error)) => Err(error),
+            Err(error) => Err(io::Error::other(error)),
+        }
+    }
+
+    /// Written line by line, so that a killed session loses nothing. A home that cannot be written to is no
+    /// reason to complain: the session's own history still works.
+    fn remember(&mut self, line: &str) {
+        if line.trim().is_empty() || !self.inner.add_history_entry(line).unwrap_or_default() {
+            return;
+        }
+        if let Some(file) = &self.history {
+            if let Some(directory) = file.parent() {
+                let _ = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
+            }
+            let _ = self.inner.append_history(file);
+        }
+    }
+}
+
+/// Where the XDG specification puts it: a relative `$XDG_STATE_HOME` is to be ignored.
+fn history_file() -> Option<PathBuf> {
+    let absolute = |value: OsString| Some(PathBuf::from(value)).filter(|path| path.is_absolute());
+    let state = std::env::var_os("XDG_STATE_HOME").and_then(absolute);
+    let state = state.or_else(|| Some(std::env::var_os("HOME").and_then(absolute)?.join(".local/state")));
+    Some(state?.join("netspy/history"))
+}

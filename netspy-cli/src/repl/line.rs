@@ -1,0 +1,132 @@
+//! One line: words as a shell would split them, a command as the grammar has it, its run.
+
+use std::ffi::OsString;
+use std::io;
+
+use clap::error::ErrorKind;
+use clap::{Command, CommandFactory, Parser};
+
+use crate::argv;
+use crate::cli::{Ask, Line, LineCommand};
+use crate::output::{self, Exit, Format};
+use crate::render::escape;
+use crate::session::Session;
+
+/// What a line asks for.
+pub(super) enum Step {
+    /// It is blank, or a comment.
+    Nothing,
+    Leave,
+    Ask(Ask, Option<Format>),
+    /// To be shown: help, on standard output.
+    Show(String),
+    /// To be shown: a mistake, on standard error.
+    Mistake(String),
+}
+
+/// Understands a line.
+pub(super) fn read(text: &str) -> Step {
+    let Some(words) = shlex::split(text) else {
+        return Step::Mistake("Error: a quote is not closed, or the line ends in a backslash".to_owned());
+    };
+    let Some(first) = words.first().cloned() else { return Step::Nothing };
+    let words: Vec<OsString> = argv::normalise(&Line::command(), words.into_iter());
+    match Line::try_parse_from(words) {
+        Ok(Line { command: LineCommand::Ask(ask), output }) => Step::Ask(ask, output),
+        Ok(Line { command: LineCommand::Help { command }, .. }) => help(command.as_deref()),
+        Ok(Line { command: LineCommand::Quit, .. }) => Step::Leave,
+        Err(error) if error.kind() == ErrorKind::InvalidSubcommand => unknown(&first),
+        Err(error) if error.use_stderr() => Step::Mistake(error.to_string().trim_end().to_owned()),
+        Err(error) => Step::Show(error.to_string().trim_end().to_owned()),
+    }
+}
+
+/// Does what was understood.
+pub(super) async fn run(session: &Session, step: Step) -> io::Result<Exit> {
+    match step {
+        Step::Ask(ask, format) => session.ask(&ask, format.unwrap_or(session.format)).await,
+        Step::Show(text) => output::data(&text).map(|()| Exit::Success),
+        Step::Mistake(text) => {
+            output::words(&text);
+            Ok(Exit::Usage)
+        }
+        Step::Nothing | Step::Leave => Ok(Exit::Success),
+    }
+}
+
+/// The block of commands that the banner and `help` show.
+pub(super) fn commands() -> String {
+    let mut lines = vec!["Available commands:".to_owned()];
+    for command in Line::command().get_subcommands() {
+        let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+        let name = if command.get_name() == "quit" { "quit/exit" } else { command.get_name() };
+        lines.push(format!("  {name:<12} - {about}"));
+    }
+    lines.join("\n")
+}
+
+fn help(command: Option<&str>) -> Step {
+    let Some(name) = command else { return Step::Show(commands()) };
+    let mut grammar: Command = Line::command();
+    grammar.build();
+    match grammar.find_subcommand_mut(name) {
+        Some(command) => Step::Show(command.render_long_help().to_string().trim_end().to_owned()),
+        None => unknown(name),
+    }
+}
+
+fn unknown(command: &str) -> Step {
+    Step::Mistake(format!(
+        "Error: unknown command: {} (type 'help' for available commands)",
+        escape::text(command)
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn asked(text: &str) -> (&'static str, Value) {
+        match read(text) {
+            Step::Ask(ask, _) => ask.tool().map(|(tool, arguments)| (tool.name, arguments.into())).unwrap(),
+            _ => panic!("{text}"),
+        }
+    }
+
+    #[test]
+    fn words_are_split_as_by_a_shell() {
+        let arguments = json!({"process_name": "my app", "duration": 5});
+        assert_eq!(asked(r#"summary --process "my app" -duration 5"#), ("get_network_summary", arguments));
+        assert_eq!(asked("list --process -bash").1, json!({"process_name": "-bash"}));
+        assert_eq!(asked("droplist --max_events 3").1, json!({"max_events": 3}));
+    }
+
+    #[test]
+    fn blank_lines_and_comments_are_nothing() {
+        for text in ["", "   ", "\t", "# a comment"] {
+            assert!(matches!(read(text), Step::Nothing), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn both_words_leave() {
+        assert!(matches!(read("quit"), Step::Leave) && matches!(read(" exit "), Step::Leave));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let mistake = |text: &str| match read(text) {
+            Step::Mistake(said) => said,
+            _ => panic!("{text}"),
+        };
+        assert_eq!(
+            mistake("foo\x1b x"),
+            "Error: unknown command: foo\\x1b (type 'help' for available commands)"
+        );
+        assert_eq!(mistake("help foo"), "Error: unknown command: foo (type 'help' for available commands)");
+        assert!(mistake("list 'x").contains("quote is not closed"));
+        assert!(mistake("list --duration 5").contains("--duration"));
+    }
+}

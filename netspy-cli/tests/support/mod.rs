@@ -1,0 +1,125 @@
+//! A server for the tests to talk to: fixed answers, and a record of what was asked.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "every test binary uses another part of it"
+)]
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use assert_cmd::Command;
+use axum::Router;
+use axum::body::to_bytes;
+use axum::extract::Request;
+use axum::http::StatusCode;
+
+/// Lives until the test's process ends.
+pub struct Stub {
+    pub url: String,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Stub {
+    /// Answers every path from `tests/fixtures/<kind>/<last part of the path>.json`.
+    pub fn of(kind: &'static str) -> Self {
+        Self::start(move |path| {
+            let name = path.rsplit('/').next().unwrap_or_default();
+            let file = format!("{}/tests/fixtures/{kind}/{name}.json", env!("CARGO_MANIFEST_DIR"));
+            match std::fs::read_to_string(file) {
+                Ok(body) => (200, body),
+                Err(_) => (404, "404 page not found\n".to_owned()),
+            }
+        })
+    }
+
+    /// Answers everything the same way.
+    pub fn answering(status: u16, body: &'static str) -> Self {
+        Self::start(move |_| (status, body.to_owned()))
+    }
+
+    /// Healthy, but takes longer over any question than a test waits.
+    pub fn stuck() -> Self {
+        Self::start(|path| {
+            if path != "/health" {
+                std::thread::sleep(Duration::from_secs(20));
+            }
+            (200, "{}".to_owned())
+        })
+    }
+
+    fn start(answer: impl Fn(&str) -> (u16, String) + Clone + Send + Sync + 'static) -> Self {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let record = Arc::clone(&asked);
+        let routes = Router::new().fallback(move |request: Request| async move {
+            let (head, body) = request.into_parts();
+            let body = to_bytes(body, 1 << 20).await.unwrap();
+            let line = format!("{} {} {}", head.method, head.uri, String::from_utf8_lossy(&body));
+            record.lock().unwrap().push(line.trim_end().to_owned());
+            let path = head.uri.path().to_owned();
+            let (status, body) = tokio::task::spawn_blocking(move || answer(&path)).await.unwrap();
+            (StatusCode::from_u16(status).unwrap(), body)
+        });
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                axum::serve(listener, routes).await.unwrap();
+            });
+        });
+        Self { url, asked }
+    }
+
+    /// `METHOD PATH BODY` of every request so far.
+    pub fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    /// `netspy` with this server and these arguments.
+    pub fn netspy(&self, arguments: &[&str]) -> Run {
+        netspy(&self.url, arguments, "")
+    }
+}
+
+/// What a finished `netspy` left behind.
+pub struct Run {
+    pub stdout: String,
+    pub stderr: String,
+    pub code: Option<i32>,
+}
+
+impl Run {
+    /// All of it, as a snapshot shows it.
+    pub fn shown(&self) -> String {
+        let code = self.code.map_or("signal".to_owned(), |code| code.to_string());
+        format!("{}--- stderr\n{}--- exit {code}", self.stdout, self.stderr)
+    }
+}
+
+/// Runs `netspy` to its end, in an environment that holds nothing of the developer's.
+pub fn netspy(server: &str, arguments: &[&str], stdin: &'static str) -> Run {
+    let output = Command::new(env!("CARGO_BIN_EXE_netspy"))
+        .args(arguments)
+        .env_clear()
+        .env("NETSPY_SERVER", server)
+        .write_stdin(stdin)
+        .timeout(Duration::from_secs(30))
+        .output()
+        .unwrap();
+    Run {
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+        code: output.status.code(),
+    }
+}
+
+/// An address where nobody listens.
+pub fn nobody() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
+}
