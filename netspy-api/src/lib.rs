@@ -3,6 +3,7 @@
 //! A superset of the earlier Go netspy's wire format: every key it had keeps its name, type and meaning; new
 //! facts are new keys. Reading is lenient (missing keys and nulls are defaults), so that the client also
 //! understands that earlier server. No business rules live here.
+#![warn(missing_docs)]
 
 mod client;
 mod event;

@@ -166,7 +166,7 @@ pub struct Programs {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Health {
-    /// `healthy`; `degraded` when an event cannot be traced or the store fails.
+    /// `healthy`; `degraded` when an event cannot be traced. A store that fails answers 503.
     pub status: String,
     /// `eBPF Monitor API`; `aggregator` from an aggregator.
     pub component: String,

@@ -5,6 +5,7 @@
 //! is a valid value; the server checks lengths, version and discriminants before it believes one. A change
 //! to any layout here raises [`ABI_VERSION`].
 #![no_std]
+#![warn(missing_docs)]
 
 mod layout;
 mod record;

@@ -22,7 +22,7 @@ use crate::{
     cli::Flags,
     domain::{Clock, Hook, HookState, Host, Source},
     enrich::Machine,
-    http::{ApiState, serve},
+    http::{ApiState, router},
     pipeline::{Gate, Pipeline},
     source::{Recorder, RecordingHost, RecordingSource, Replay, TraceHeader, kernel},
     store,
@@ -81,7 +81,7 @@ pub fn run(flags: &Flags) -> anyhow::Result<()> {
         allowed_hosts: Arc::new([]),
     };
     tracing::info!("serving on http://{address}");
-    let served = runtime.block_on(serve(listener, state, until_stopped(pipeline_ended), STOP_WITHIN));
+    let served = runtime.block_on(serve(listener, state, pipeline_ended));
     let finished = finish(&gate, worker);
     if let Some(recorder) = origin.recorder {
         recorder.finish(Clock::System.now_ns());
@@ -145,6 +145,24 @@ fn create_directory_of(path: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(directory).with_context(|| {
         format!("cannot create {}: run netspy-server as root, or choose another file with --db", directory.display())
     })
+}
+
+/// Serves until the server is told to stop; requests under way then get a little time.
+async fn serve(listener: TcpListener, state: ApiState, pipeline_ended: watch::Receiver<bool>) -> anyhow::Result<()> {
+    let (stopping, mut stopped) = watch::channel(false);
+    let until_told = async move {
+        until_stopped(pipeline_ended).await;
+        let _ = stopping.send(true);
+    };
+    let server = axum::serve(listener, router(state)).with_graceful_shutdown(until_told);
+    let too_late = async {
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+        tokio::time::sleep(STOP_WITHIN).await;
+    };
+    tokio::select! {
+        served = server => served.context("serving ended"),
+        () = too_late => Ok(()),
+    }
 }
 
 /// Resolves when the server is told to stop, or when nothing is traced any more.

@@ -1,1 +1,56 @@
-fn main() {}
+//! Developer and release jobs of netspy: `cargo xtask --help` lists them, one module each.
+//!
+//! This file owns the command line only. Nothing here runs in the shipped programs.
+
+// A job runner talks to the person at the terminal: stdout is its interface.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod build_ebpf;
+mod command;
+mod packages;
+mod run;
+mod test;
+mod tidy;
+mod vm;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Every developer and release job of netspy.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Job {
+    /// Build the eBPF programs into the checked-in object
+    BuildEbpf(build_ebpf::Arguments),
+    /// Run the scenario tests inside real Debian kernels
+    Vm(vm::Arguments),
+    /// Build, start the server as root, open the client, stop the server when the client ends
+    Run(run::Arguments),
+    /// Everything that must pass: installs what is missing, then runs every check and test
+    #[command(visible_alias = "ci")]
+    Test,
+    /// Check the rules that no other tool checks: dependency direction, file headers, leftovers
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    // cargo runs this very program in front of each compiler of an eBPF build (see `build_ebpf::wrapper`).
+    if build_ebpf::wrapper::requested() {
+        return build_ebpf::wrapper::run();
+    }
+    let done = match Job::parse() {
+        Job::BuildEbpf(arguments) => build_ebpf::job(&arguments),
+        Job::Vm(arguments) => vm::job(&arguments),
+        Job::Run(arguments) => return run::job(&arguments).unwrap_or_else(|error| failure(&error)),
+        Job::Test => test::job(),
+        Job::Tidy => tidy::job(),
+    };
+    done.map_or_else(|error| failure(&error), |()| ExitCode::SUCCESS)
+}
+
+fn failure(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
+}

@@ -40,6 +40,6 @@ impl Trust {
             return;
         };
         let why = if idle.note.is_empty() { String::new() } else { format!(": {}", idle.note) };
-        self.note(format!("The server does not trace {events}{why}; run: sudo netspy-server doctor"));
+        self.note(format!("The server does not trace {events}{why}; see the log of netspy-server"));
     }
 }

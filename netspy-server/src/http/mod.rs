@@ -1,1 +1,137 @@
-//! x
+//! The HTTP API: routes, and what they need.
+//!
+//! Owns the mapping between requests and the domain's [`History`]; the wire types are `netspy-api`'s. It knows
+//! no SQL, no kernel and no listener: `axum::serve` runs what [`router`] returns, on whatever was bound.
+//!
+//! A query handler parses its parameters, then asks the history from one function on a blocking thread, after
+//! the [`Barrier`]: what happened before the request is in the answer. What cannot be answered is an error,
+//! never an empty success.
+
+mod connections;
+mod drops;
+mod error;
+mod events;
+mod guard;
+mod params;
+mod query;
+mod render;
+mod status;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::Uri;
+use axum::http::uri::PathAndQuery;
+use axum::middleware::{from_fn, from_fn_with_state, map_response};
+use axum::response::Response;
+use axum::routing::get;
+use jiff::tz::TimeZone;
+use serde::Serialize;
+use tower::ServiceExt;
+
+use crate::domain::{Barrier, Clock, History, HistoryError, Hook};
+use error::Failure;
+
+/// Most bytes of a body: every known parameter fits in it many times.
+const MOST_BODY_BYTES: usize = 64 * 1024;
+
+/// What the API is made of.
+#[derive(Clone)]
+pub struct ApiState {
+    /// Where answers come from.
+    pub history: Arc<dyn History>,
+    /// Waited for before every answer.
+    pub barrier: Arc<dyn Barrier>,
+    /// What "now" is.
+    pub clock: Clock,
+    /// What is being traced, and how.
+    pub hooks: Arc<[Hook]>,
+    /// Host names, besides those of loopback, that a request may be addressed to; without port or brackets.
+    pub allowed_hosts: Arc<[String]>,
+}
+
+impl ApiState {
+    /// Runs `question` off the async threads: it waits for the barrier and reads files.
+    async fn answer<T: Serialize + Send + 'static>(
+        self,
+        question: impl FnOnce(&dyn History, &TimeZone) -> Result<T, HistoryError> + Send + 'static,
+    ) -> Result<Response, Failure> {
+        let asked = tokio::task::spawn_blocking(move || {
+            self.barrier.wait()?;
+            question(&*self.history, &TimeZone::system())
+        });
+        match asked.await {
+            Ok(Ok(answer)) => render::json(&answer),
+            Ok(Err(error)) => Err(Failure::unavailable(&error)),
+            Err(error) => Err(Failure::unavailable(&error)),
+        }
+    }
+}
+
+/// The API as a service for `axum::serve`.
+pub fn router(state: ApiState) -> Router {
+    let allowed_hosts = Arc::clone(&state.allowed_hosts);
+    let routes = Router::new()
+        .route("/", get(status::index))
+        .route("/health", get(status::health))
+        .route("/api/programs", get(status::programs))
+        .route("/api/events", get(events::list))
+        .route("/api/connection-summary", get(connections::summary).post(connections::summary))
+        .route("/api/packet-drop-summary", get(drops::summary).post(drops::summary))
+        .route("/api/list-connections", get(connections::list).post(connections::list))
+        .route("/api/list-packet-drops", get(drops::list).post(drops::list))
+        .fallback(error::unknown_path)
+        .method_not_allowed_fallback(error::wrong_method)
+        .layer(DefaultBodyLimit::max(MOST_BODY_BYTES))
+        .with_state(state);
+    // A layer of a router runs after its routing, which is too late to change the path: hence one in another.
+    Router::new()
+        .fallback_service(routes.map_request(without_double_slashes))
+        .layer(from_fn(guard::limit_time))
+        .layer(from_fn_with_state(allowed_hosts, guard::check_addressee))
+        .layer(map_response(guard::add_headers))
+}
+
+/// `//health` → `/health`: a client given `http://host:8080/` as its base asks for that. A redirect would turn
+/// its POST into a GET.
+fn without_double_slashes(mut request: Request) -> Request {
+    if let Some(uri) = collapsed(request.uri()) {
+        *request.uri_mut() = uri;
+    }
+    request
+}
+
+fn collapsed(uri: &Uri) -> Option<Uri> {
+    if !uri.path().contains("//") {
+        return None;
+    }
+    let mut path = String::with_capacity(uri.path().len());
+    for character in uri.path().chars() {
+        if character != '/' || !path.ends_with('/') {
+            path.push(character);
+        }
+    }
+    if let Some(query) = uri.query() {
+        path.push('?');
+        path.push_str(query);
+    }
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(PathAndQuery::try_from(path).ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::collapsed;
+
+    #[test]
+    fn runs_of_slashes_become_one() {
+        let collapse = |uri: &str| collapsed(&uri.parse().unwrap()).map(|uri| uri.to_string());
+        assert_eq!(collapse("//health").as_deref(), Some("/health"));
+        assert_eq!(collapse("///api////events?a=//&b").as_deref(), Some("/api/events?a=//&b"));
+        assert_eq!(collapse("/api//").as_deref(), Some("/api/"));
+        assert_eq!(collapse("/api/events?a=//"), None);
+        assert_eq!(collapse("http://h:1//x").as_deref(), Some("http://h:1/x"));
+    }
+}

@@ -41,8 +41,8 @@ pub fn open(path: &Path) -> Result<(SqliteSink, SqliteHistory), HistoryError> {
 
 /// Begins a private history that is gone when the last of the two halves is, however the process ends.
 ///
-/// It is a file without a name rather than one of `SQLite`'s in-memory databases: those cannot do WAL, so that
-/// there a reader would block the writer.
+/// It is a file without a name rather than one of `SQLite`'s in-memory databases: those cannot do WAL, so
+/// that there a reader would block the writer.
 pub fn open_temporary() -> Result<(SqliteSink, SqliteHistory), HistoryError> {
     let directory = create_private_directory(&std::env::temp_dir())?;
     let opened = open(&directory.join("history"));
@@ -55,8 +55,8 @@ pub fn open_temporary() -> Result<(SqliteSink, SqliteHistory), HistoryError> {
     Ok(opened)
 }
 
-/// Makes an empty file with mode 0600 where there is none. `SQLite` gives the `-wal` and `-shm` files the mode
-/// of the database, and takes an empty file for an empty database.
+/// Makes an empty file with mode 0600 where there is none. `SQLite` gives the `-wal` and `-shm` files the
+/// mode of the database, and takes an empty file for an empty database.
 fn create_private(path: &Path) -> Result<(), HistoryError> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(_) => Ok(()),

@@ -1,7 +1,7 @@
 //! Tables and indexes, and whether a file is one of ours.
 //!
-//! Version 1. Ids and other u64 are stored as the i64 with the same bits: `SQLite` has no unsigned integers, and
-//! `printf('%016x', id)` in its shell gives the id that the API shows.
+//! Version 1. Ids and other u64 are stored as the i64 with the same bits: `SQLite` has no unsigned
+//! integers, and `printf('%016x', id)` in its shell gives the id that the API shows.
 
 use std::path::Path;
 
@@ -145,7 +145,9 @@ fn create_or_check(connection: &mut Connection) -> rusqlite::Result<Found> {
 /// the last transactions (`synchronous = NORMAL`), but never the database.
 fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "NORMAL")
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    // Reading opens the log at once: a temporary history is about to lose its name.
+    version(connection).map(|_| ())
 }
 
 fn refuse(path: &Path, what: &str) -> HistoryError {

@@ -4,6 +4,9 @@
 //!
 //! `NETSPY_RUNG=kprobe|tracepoint` forces a rung; `NETSPY_SERVER_BIN` names another server binary.
 
+// Actors enter network namespaces of their own.
+#![allow(unsafe_code)]
+
 mod actor;
 mod scenarios;
 mod server;

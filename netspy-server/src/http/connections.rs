@@ -1,0 +1,56 @@
+//! `/api/connection-summary` and `/api/list-connections`.
+
+use axum::extract::State;
+use axum::response::Response;
+use jiff::tz::TimeZone;
+use netspy_api::{ConnectionSummary, Event, EventsByPid};
+
+use super::error::Failure;
+use super::params::Params;
+use super::query::{ListQuery, SummaryQuery};
+use super::{ApiState, events, render};
+use crate::domain::{History, HistoryError};
+
+pub(super) async fn summary(State(api): State<ApiState>, params: Params) -> Result<Response, Failure> {
+    let query = SummaryQuery::parse(&params, api.clock.now_ns())?;
+    api.answer(move |history, zone| summarise(history, zone, query)).await
+}
+
+pub(super) async fn list(State(api): State<ApiState>, params: Params) -> Result<Response, Failure> {
+    let query = ListQuery::parse(&params, api.clock.now_ns())?;
+    api.answer(move |history, zone| list_events(history, zone, &query)).await
+}
+
+fn summarise(
+    history: &dyn History,
+    zone: &TimeZone,
+    query: SummaryQuery,
+) -> Result<ConnectionSummary, HistoryError> {
+    let counts = history.connection_counts(&query.filter)?;
+    let lost = history.losses(query.filter.window)?;
+    let count = counts.values().sum();
+    let (who, duration) = (events::subject(&query.filter), query.duration_seconds);
+    Ok(ConnectionSummary {
+        count,
+        total_attempts: count,
+        duration_seconds: duration,
+        duration,
+        pid: query.filter.pid.unwrap_or(0),
+        query_time: render::whole_seconds(query.now_ns, zone),
+        message: format!("{who} made {count} outbound connection attempts over the last {duration} seconds"),
+        outcomes: counts.iter().map(|(verdict, count)| (verdict.name().to_owned(), *count)).collect(),
+        lost: Some(render::lost(&lost)),
+        command: query.filter.process.unwrap_or_default(),
+    })
+}
+
+fn list_events(
+    history: &dyn History,
+    zone: &TimeZone,
+    query: &ListQuery,
+) -> Result<EventsByPid<Event>, HistoryError> {
+    let page = history.connections(&query.filter, query.limit)?;
+    let rows = page.rows.iter().map(|row| (row.process.pid, render::connection(row, zone)));
+    let lost = history.losses(query.filter.window)?;
+    Ok(events::by_pid(rows, page.total, &lost, render::whole_seconds(query.end_ns(), zone)))
+}

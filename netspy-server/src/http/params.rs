@@ -1,0 +1,175 @@
+//! Parameters as they were given: from the query string, and from the JSON body of a POST, which wins.
+//!
+//! The earlier server took a number that it could not parse in a query string for an absent one. Here it is a
+//! 400, as it always was in a body: an unfiltered answer to a filtered question is a wrong answer. For the
+//! same reason a known parameter may be given once only. Unknown ones are ignored, and `null` is absent.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::RangeInclusive;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Query, Request};
+use axum::http::{Method, StatusCode};
+use jiff::Timestamp;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+
+use super::error::Failure;
+
+/// Everything that any endpoint takes.
+const KNOWN: [&str; 9] =
+    ["type", "pid", "command", "process_name", "duration_seconds", "duration", "since", "until", "limit"];
+
+/// The known parameters of one request.
+#[derive(Debug, Default)]
+pub(super) struct Params(BTreeMap<&'static str, Given>);
+
+/// A query string has no types; JSON has.
+#[derive(Debug)]
+enum Given {
+    Text(String),
+    Json(Value),
+}
+
+impl<S: Send + Sync> FromRequest<S> for Params {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        let pairs = Query::<Vec<(String, String)>>::try_from_uri(request.uri())
+            .map_err(|error| Failure::invalid(format!("the query string cannot be read: {error}")))?;
+        let mut params = Self::from_query(pairs.0)?;
+        if request.method() == Method::POST {
+            let body =
+                Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
+                    StatusCode::PAYLOAD_TOO_LARGE => Failure::new(
+                        StatusCode::PAYLOAD_TOO_LARGE,
+                        format!("the body is longer than {} bytes", super::MOST_BODY_BYTES),
+                    ),
+                    _ => Failure::invalid("the body broke off before its end"),
+                })?;
+            params.0.extend(Self::from_body(&body)?.0);
+        }
+        Ok(params)
+    }
+}
+
+impl Params {
+    pub(super) fn from_query(pairs: Vec<(String, String)>) -> Result<Self, Failure> {
+        Self::collect(pairs.into_iter().map(|(name, text)| (name, Given::Text(text))))
+    }
+
+    /// An empty body asks for the defaults, as `{}` does.
+    pub(super) fn from_body(body: &[u8]) -> Result<Self, Failure> {
+        if body.trim_ascii().is_empty() {
+            return Ok(Self::default());
+        }
+        let members: Members = serde_json::from_slice(body).map_err(|error| {
+            if error.is_data() {
+                Failure::invalid("the body must be a JSON object, such as {\"pid\": 4242}")
+            } else {
+                Failure::invalid(format!("the body is not valid JSON: {error}"))
+            }
+        })?;
+        let members = members.0.into_iter().filter(|(_, value)| !value.is_null());
+        Self::collect(members.map(|(name, value)| (name, Given::Json(value))))
+    }
+
+    fn collect(given: impl Iterator<Item = (String, Given)>) -> Result<Self, Failure> {
+        let mut params = BTreeMap::new();
+        for (name, value) in given {
+            let Some(known) = KNOWN.into_iter().find(|known| *known == name) else { continue };
+            if params.insert(known, value).is_some() {
+                return Err(Failure::invalid(format!("{known} is given more than once")));
+            }
+        }
+        Ok(Self(params))
+    }
+
+    /// A text; absent where it is empty.
+    pub(super) fn text(&self, name: &str) -> Result<Option<String>, Failure> {
+        match self.0.get(name) {
+            None => Ok(None),
+            Some(Given::Text(text) | Given::Json(Value::String(text))) => {
+                Ok(Some(text.clone()).filter(|text| !text.is_empty()))
+            }
+            Some(given) => Err(wrong(name, "a string", given)),
+        }
+    }
+
+    /// A whole number; absent where it is 0, which `zero` explains.
+    pub(super) fn number(
+        &self,
+        name: &str,
+        range: RangeInclusive<u64>,
+        zero: &str,
+    ) -> Result<Option<u64>, Failure> {
+        let number = match self.0.get(name) {
+            None => return Ok(None),
+            Some(Given::Json(value)) => value.as_u64(),
+            // Rust's own parser would also take "+5".
+            Some(Given::Text(text)) if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse().ok(),
+            Some(Given::Text(_)) => None,
+        };
+        let Some(number) = number.filter(|number| range.contains(number)) else {
+            let takes = format!("a whole number from {} to {} ({zero})", range.start(), range.end());
+            return Err(wrong(name, &takes, &self.0[name]));
+        };
+        Ok(Some(number).filter(|number| *number != 0))
+    }
+
+    /// A moment in ns since 1970; one beyond what is stored as such is the first or last that is.
+    pub(super) fn moment(&self, name: &str) -> Result<Option<i64>, Failure> {
+        let timestamp = match self.0.get(name) {
+            None => return Ok(None),
+            Some(Given::Text(text) | Given::Json(Value::String(text))) => text.parse::<Timestamp>().ok(),
+            Some(Given::Json(_)) => None,
+        };
+        let Some(timestamp) = timestamp else {
+            let takes = "an RFC 3339 time such as 2026-11-21T00:52:16Z or 2026-11-21T01:52:16+01:00 (in a query \
+                 string + is written %2B)";
+            return Err(wrong(name, takes, &self.0[name]));
+        };
+        let nanoseconds = timestamp.as_nanosecond().clamp(i64::MIN.into(), i64::MAX.into());
+        Ok(Some(nanoseconds as i64))
+    }
+}
+
+fn wrong(name: &str, takes: &str, given: &Given) -> Failure {
+    let given = match given {
+        Given::Text(text) => format!("{text:?}"),
+        Given::Json(value) => value.to_string(),
+    };
+    let mut shown: String = given.chars().take(60).collect();
+    if shown.len() < given.len() {
+        shown.push('…');
+    }
+    Failure::invalid(format!("{name} takes {takes}, not {shown}"))
+}
+
+/// The members of an object in their order, with those that a map would drop: the repeated ones.
+struct Members(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+struct MembersVisitor;
+
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = Members;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+        let mut members = Vec::new();
+        while let Some(member) = map.next_entry()? {
+            members.push(member);
+        }
+        Ok(Members(members))
+    }
+}

@@ -1,0 +1,167 @@
+//! The server as a process: what it says and how it ends when something is wrong, and that it needs neither
+//! root nor a kernel that can trace to serve a recording.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    net::TcpListener,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+};
+
+use netspy_api::{Client, ListRequest, Lost, SummaryRequest};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// The user id of nobody on every Linux.
+const NOBODY: u32 = 65_534;
+
+fn demo() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("traces/demo.netspy")
+}
+
+/// The server binary, where another user can reach it too.
+struct Installed(TempDir);
+
+impl Installed {
+    fn new() -> Self {
+        let directory = TempDir::new().unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::copy(env!("CARGO_BIN_EXE_netspy-server"), directory.path().join("netspy-server")).unwrap();
+        fs::copy(demo(), directory.path().join("demo.netspy")).unwrap();
+        Self(directory)
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(self.0.path().join("netspy-server"));
+        command.args(words).current_dir(self.0.path());
+        command
+    }
+
+    fn fails(&self, words: &[&str]) -> String {
+        failure(&self.command(words).output().unwrap())
+    }
+}
+
+/// Standard error of a run that must have failed with exit code 1.
+fn failure(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(!text.contains("panicked"), "{text}");
+    text
+}
+
+/// A server that is serving.
+struct Running {
+    child: Child,
+    url: String,
+}
+
+impl Running {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("serving on ") {
+            line.clear();
+            assert_ne!(log.read_line(&mut line).unwrap(), 0, "the server ended: {:?}", child.wait());
+        }
+        let url = line.rsplit_once("serving on ").unwrap().1.trim().to_owned();
+        std::thread::spawn(move || log.read_to_string(&mut String::new()));
+        Self { child, url }
+    }
+
+    fn stop(mut self, signal: Signal) -> Option<i32> {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        self.child.wait().unwrap().code()
+    }
+}
+
+#[test]
+fn a_port_in_use_is_said_with_what_to_do() {
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = other.local_addr().unwrap().port().to_string();
+    let text = Installed::new().fails(&["--port", &port, "--replay", "demo.netspy"]);
+    assert!(text.contains("in use") && text.contains("--port"), "{text}");
+}
+
+#[test]
+fn an_address_that_others_can_reach_is_refused() {
+    let text = Installed::new().fails(&["--listen", "0.0.0.0:0", "--replay", "demo.netspy"]);
+    assert!(text.contains("ssh -L"), "{text}");
+}
+
+#[test]
+fn without_root_it_says_so() {
+    let output = Installed::new().command(&["--port", "0", "--db", "x.db"]).uid(NOBODY).gid(NOBODY).output();
+    let text = failure(&output.unwrap());
+    assert!(text.contains("not permitted") && text.contains("sudo netspy-server"), "{text}");
+}
+
+#[test]
+fn what_is_not_a_recording_is_not_replayed() {
+    let installed = Installed::new();
+    let text = installed.fails(&["--port", "0", "--replay", "netspy-server"]);
+    assert!(text.contains("not a netspy recording") && text.contains("--record"), "{text}");
+    let text = installed.fails(&["--port", "0", "--replay", "missing"]);
+    assert!(text.contains("cannot replay missing") && text.contains("No such file"), "{text}");
+}
+
+#[test]
+fn what_is_not_a_database_is_not_overwritten() {
+    let installed = Installed::new();
+    let path = installed.0.path().join("precious");
+    fs::write(&path, "somebody's notes, longer than a database header is: do not touch\n".repeat(20)).unwrap();
+    let before = fs::read(&path).unwrap();
+    let text = installed.fails(&["--port", "0", "--replay", "demo.netspy", "--db", "precious"]);
+    assert!(text.contains("precious") && text.contains("--db"), "{text}");
+    assert_eq!(fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn unknown_flags_are_usage_errors() {
+    let output = Installed::new().command(&["--frobnicate"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[tokio::test]
+async fn a_recording_is_served_without_root_and_always_the_same() {
+    let installed = Installed::new();
+    let mut answers = Vec::new();
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut command = installed.command(&["--port", "0", "--replay", "demo.netspy"]);
+        let server = Running::start(command.uid(NOBODY).gid(NOBODY));
+        let client = Client::new(&server.url).unwrap();
+        let health = client.health().await.unwrap();
+        assert_eq!((health.status.as_str(), health.programs[0].rung.as_str()), ("healthy", "replay"));
+        let request = ListRequest { limit: Some(10_000), ..ListRequest::default() };
+        let connections = client.list_connections(&request).await.unwrap();
+        let drops = client.list_packet_drops(&request).await.unwrap();
+        let summary = client.connection_summary(&SummaryRequest { duration: Some(3600), ..Default::default() });
+        assert_eq!(summary.await.unwrap().count, connections.total_events);
+        assert!(connections.total_events > 0 && drops.total_events > 0);
+        assert_eq!(connections.lost, Some(Lost::default()));
+        answers.push((connections, drops));
+        assert_eq!(server.stop(signal), Some(0));
+    }
+    assert_eq!(answers[0], answers[1]);
+}
+
+#[tokio::test]
+async fn history_survives_a_restart() {
+    let installed = Installed::new();
+    let words = ["--port", "0", "--replay", "demo.netspy", "--db", "kept.db"];
+    let mut counts = Vec::new();
+    for _ in 0..2 {
+        let server = Running::start(&mut installed.command(&words));
+        let client = Client::new(&server.url).unwrap();
+        let summary = client.connection_summary(&SummaryRequest { duration: Some(3600), ..Default::default() });
+        counts.push(summary.await.unwrap().count);
+        assert_eq!(server.stop(Signal::TERM), Some(0));
+    }
+    // The same recording again is the same connections again: found, not doubled.
+    assert_eq!(counts[0], counts[1]);
+    let mode = fs::metadata(installed.0.path().join("kept.db")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}

@@ -1,0 +1,135 @@
+//! One boot: QEMU is started, its serial line is read to the end or to the time limit, QEMU is gone afterwards.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+use super::binaries::Binaries;
+use super::kernel::{Kernel, Series};
+use super::serial::Transcript;
+use super::{Rung, initramfs};
+use crate::workspace;
+
+/// A boot takes seconds; scenarios that wait for kernel timers take some more.
+const LIMIT: Duration = Duration::from_mins(5);
+
+/// Boots the kernel, repeats what it prints, and returns it. The whole log stays in `target/vm/boot/`.
+pub(super) fn run(
+    root: &Path,
+    binaries: &Binaries,
+    series: &Series,
+    kernel: &Kernel,
+    rungs: &[Rung],
+) -> Result<Transcript> {
+    let directory = workspace::target(root).join("vm/boot").join(series.name);
+    fs::create_dir_all(&directory)?;
+    let initramfs = initramfs::build(root, &directory, binaries, kernel, rungs)?;
+    let mut log = fs::File::create(directory.join("serial.log"))?;
+    let mut machine = Machine::start(&kernel.image, &initramfs)?;
+    let lines = machine.lines()?;
+    let deadline = Instant::now() + LIMIT;
+    let mut transcript = Transcript::default();
+    loop {
+        match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(line) => {
+                let owner = transcript.take(&line);
+                println!("[{} {owner}] {line}", series.name);
+                writeln!(log, "{line}")?;
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                transcript.cut_short = Some(format!("not finished after {} s", LIMIT.as_secs()));
+                break;
+            }
+        }
+    }
+    Ok(transcript)
+}
+
+/// A running QEMU; dropping it ends it, however the boot went.
+struct Machine(Child);
+
+impl Machine {
+    fn start(image: &Path, initramfs: &Path) -> Result<Self> {
+        let mut qemu = Command::new("qemu-system-x86_64");
+        qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-m", "1G", "-smp", "2"]);
+        qemu.args(["-nographic", "-no-reboot", "-nic", "none"]);
+        qemu.arg("-kernel").arg(image).arg("-initrd").arg(initramfs);
+        qemu.args(["-append", "console=ttyS0 quiet panic=-1 rdinit=/init"]);
+        // Not the terminal: QEMU would take the keyboard, Ctrl-C included, for the guest.
+        qemu.stdin(Stdio::null()).stdout(Stdio::piped());
+        Ok(Self(qemu.spawn().context("cannot start qemu-system-x86_64")?))
+    }
+
+    /// The serial line, line by line; the channel closes when QEMU ends.
+    fn lines(&mut self) -> Result<Receiver<String>> {
+        let serial = self.0.stdout.take().context("QEMU has no stdout")?;
+        let (sender, receiver) = mpsc::channel();
+        thread::spawn(move || {
+            let mut serial = BufReader::new(serial);
+            // An error on either side means that the other one is gone: nothing is left to do.
+            while let Some(line) = next_line(&mut serial) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(receiver)
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // Fails only if QEMU has ended already; then `wait` just collects it.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The next line without its end and without terminal control sequences; the firmware prints some, and no UTF-8.
+fn next_line(serial: &mut BufReader<impl Read>) -> Option<String> {
+    let mut bytes = Vec::new();
+    match serial.read_until(b'\n', &mut bytes) {
+        Ok(0) | Err(_) => None,
+        Ok(_) => Some(printable(&String::from_utf8_lossy(&bytes))),
+    }
+}
+
+fn printable(line: &str) -> String {
+    let mut text = String::new();
+    let mut characters = line.chars();
+    while let Some(character) = characters.next() {
+        if character == '\u{1b}' {
+            // ESC, an introducer, parameters, and a letter that ends the sequence.
+            let _ = characters.find(char::is_ascii_alphabetic);
+        } else if !character.is_control() || character == '\t' {
+            text.push(character);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_sequences_and_line_ends_are_removed() {
+        assert_eq!(printable("\u{1b}c\u{1b}[?7l\u{1b}[2JSeaBIOS\r\n"), "SeaBIOS");
+        assert_eq!(printable("test a ... \u{1b}[32mok\u{1b}[m"), "test a ... ok");
+    }
+
+    #[test]
+    fn a_last_line_without_end_is_a_line() {
+        let mut serial = BufReader::new(&b"one\r\ntwo"[..]);
+        assert_eq!(next_line(&mut serial).as_deref(), Some("one"));
+        assert_eq!(next_line(&mut serial).as_deref(), Some("two"));
+        assert_eq!(next_line(&mut serial), None);
+    }
+}

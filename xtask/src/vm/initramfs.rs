@@ -1,0 +1,179 @@
+//! The guest's only file system: busybox, the programs under test, `nft` and `ip` with their libraries, modules.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::binaries::Binaries;
+use super::kernel::Kernel;
+use super::{Rung, modules, serial};
+use crate::{command, workspace};
+
+/// Programs of the host that scenarios call; they are dynamic, so their libraries come along.
+const HOST_PROGRAMS: &[&str] = &["nft", "ip"];
+
+/// Builds the archive below `directory` and returns its path.
+pub(super) fn build(
+    root: &Path,
+    directory: &Path,
+    binaries: &Binaries,
+    kernel: &Kernel,
+    rungs: &[Rung],
+) -> Result<PathBuf> {
+    let tree = directory.join("root");
+    if tree.exists() {
+        fs::remove_dir_all(&tree)?;
+    }
+    for empty in ["bin", "dev", "etc", "modules", "proc", "root", "run", "sys", "tmp"] {
+        fs::create_dir_all(tree.join(empty))?;
+    }
+    fs::write(tree.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n")?;
+    fs::write(tree.join("etc/group"), "root:x:0:\n")?;
+    fs::write(tree.join("etc/hosts"), "127.0.0.1 localhost\n::1 localhost\n")?;
+    let busybox = workspace::find_program(root, "busybox").context("busybox is missing")?;
+    copy(&busybox, &tree.join("bin/busybox"))?;
+    copy(&binaries.server, &tree.join("netspy-server"))?;
+    copy(&binaries.scenarios, &tree.join("scenarios"))?;
+    for program in HOST_PROGRAMS {
+        copy_with_libraries(root, program, &tree)?;
+    }
+    let inserted = copy_modules(kernel, &tree)?;
+    let init = tree.join("init");
+    fs::write(&init, init_script(&inserted, rungs))?;
+    fs::set_permissions(&init, fs::Permissions::from_mode(0o755))?;
+    let archive = directory.join("initramfs.cpio");
+    pack(&tree, &archive)?;
+    Ok(archive)
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    if let Some(parent) = to.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    fs::copy(from, to).with_context(|| format!("cannot copy {}", from.display()))?;
+    Ok(())
+}
+
+/// The program in `/usr/sbin` (in `/bin` stand busybox's lesser ones), each library and the loader at the path that the program expects.
+fn copy_with_libraries(root: &Path, program: &str, tree: &Path) -> Result<()> {
+    let file = workspace::find_program(root, program).with_context(|| format!("{program} is missing"))?;
+    copy(&file, &tree.join("usr/sbin").join(program))?;
+    for library in libraries(&command::text(Command::new("ldd").arg(&file))?) {
+        copy(&library, &tree.join(library.strip_prefix("/")?))?;
+    }
+    Ok(())
+}
+
+/// Paths in the output of `ldd`: `name => /path (address)` or, for the loader, `/path (address)`.
+fn libraries(ldd: &str) -> Vec<PathBuf> {
+    ldd.lines()
+        .filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')))
+        .map(Into::into)
+        .collect()
+}
+
+/// Copies the modules unpacked (busybox's insmod reads no compressed ones); their file names in order of insertion.
+fn copy_modules(kernel: &Kernel, tree: &Path) -> Result<Vec<String>> {
+    let index = kernel.modules.join("modules.dep");
+    let index = fs::read_to_string(&index).with_context(|| format!("cannot read {}", index.display()))?;
+    let mut inserted = Vec::new();
+    for path in modules::in_order_of_insertion(&index, modules::WANTED) {
+        let source = kernel.modules.join(&path);
+        let name = source.file_name().context("a module without a name")?.to_string_lossy().into_owned();
+        let (name, contents) = if let Some(plain) = name.strip_suffix(".xz") {
+            (plain.to_owned(), decompressed("xz", &source)?)
+        } else if let Some(plain) = name.strip_suffix(".zst") {
+            (plain.to_owned(), decompressed("zstd", &source)?)
+        } else {
+            (name, fs::read(&source)?)
+        };
+        fs::write(tree.join("modules").join(&name), contents)?;
+        inserted.push(name);
+    }
+    Ok(inserted)
+}
+
+fn decompressed(program: &str, file: &Path) -> Result<Vec<u8>> {
+    Ok(command::output(Command::new(program).args(["--decompress", "--stdout"]).arg(file))?.stdout)
+}
+
+/// The guest's first process. debugfs and tracefs stay unmounted on purpose: the server must do without them.
+fn init_script(inserted: &[String], rungs: &[Rung]) -> String {
+    let [begin, exit] = [serial::BEGIN, serial::EXIT];
+    let insert: Vec<String> = inserted.iter().map(|name| format!("insmod /modules/{name}\n")).collect();
+    let run: Vec<String> = rungs
+        .iter()
+        .map(|rung| {
+            format!(
+                "echo; echo '{begin} {rung}'\nNETSPY_RUNG={rung} /scenarios --test-threads=1 </dev/null\n\
+                 code=$?; echo; echo \"{exit} {rung} $code\"\n"
+            )
+        })
+        .collect();
+    let (insert, run) = (insert.concat(), run.concat());
+    format!(
+        "#!/bin/busybox sh\n\
+         /bin/busybox --install -s /bin 2>/dev/null\n\
+         export PATH=/usr/sbin:/bin HOME=/root RUST_BACKTRACE=1 NETSPY_SERVER_BIN=/netspy-server\n\
+         mount -t proc proc /proc\nmount -t sysfs sysfs /sys\nmount -t devtmpfs devtmpfs /dev\n\
+         mkdir -p /dev/shm /dev/pts\nmount -t tmpfs tmpfs /dev/shm\nmount -t tmpfs tmpfs /tmp\n\
+         mount -t tmpfs tmpfs /run\nmount -t cgroup2 cgroup2 /sys/fs/cgroup\n\
+         ip link set lo up\n{insert}{run}poweroff -f\n"
+    )
+}
+
+/// Packs the tree in the format that the kernel unpacks; uncompressed, because the guest's processor is the slow one.
+fn pack(tree: &Path, archive: &Path) -> Result<()> {
+    let mut names = Vec::new();
+    list(tree, tree, &mut names)?;
+    let mut cpio = Command::new("cpio");
+    cpio.args(["--create", "--format=newc", "--owner=0:0", "--null", "--quiet"]).current_dir(tree);
+    let output = fs::File::create(archive).with_context(|| format!("cannot create {}", archive.display()))?;
+    let mut cpio = cpio.stdin(Stdio::piped()).stdout(output).spawn().context("cannot start cpio")?;
+    let mut input = cpio.stdin.take().context("cpio has no stdin")?;
+    std::io::Write::write_all(&mut input, names.join("\0").as_bytes())?;
+    drop(input);
+    let status = cpio.wait()?;
+    if !status.success() {
+        bail!("cpio failed: {status}");
+    }
+    Ok(())
+}
+
+/// Relative names, a directory before what is in it.
+fn list(tree: &Path, directory: &Path, names: &mut Vec<String>) -> Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        names.push(path.strip_prefix(tree)?.to_string_lossy().into_owned());
+        if path.is_dir() && !path.is_symlink() {
+            list(tree, &path, names)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loader_is_a_library_and_the_vdso_is_not() {
+        let ldd = "\tlinux-vdso.so.1 (0x7ffd)\n\tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x7f)\n\
+            \t/lib64/ld-linux-x86-64.so.2 (0x7f)\n";
+        let expected = ["/lib/x86_64-linux-gnu/libc.so.6", "/lib64/ld-linux-x86-64.so.2"].map(PathBuf::from);
+        assert_eq!(libraries(ldd), expected);
+    }
+
+    #[test]
+    fn the_guest_runs_each_rung_once_and_powers_off() {
+        let script = init_script(&["nfnetlink.ko".to_owned()], &[Rung::Kprobe, Rung::Tracepoint]);
+        assert_eq!(script.matches("/scenarios").count(), 2);
+        assert!(script.contains("NETSPY_RUNG=tracepoint"));
+        assert!(script.contains("insmod /modules/nfnetlink.ko\n"));
+        assert!(script.ends_with("poweroff -f\n"));
+        assert!(!script.contains("tracefs") && !script.contains("debugfs"));
+    }
+}
