@@ -1,15 +1,19 @@
 //! Packets that the kernel throws away: `skb:kfree_skb` means "dropped", `consume_skb` is a normal free.
 
-use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, programs::RawTracePointContext};
+use aya_ebpf::{
+    helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_ns},
+    programs::RawTracePointContext,
+};
 use aya_log_ebpf::debug;
 use netspy_common::{ConnectionKey, DropRecord, MISSING, kind, loss};
 
 use crate::{
     emit,
     kernel::{offset, read_or_zero},
-    maps::{DROPS, SOCKETS},
+    maps::{DROPS, INFLIGHT, SOCKETS},
     packet::Packet,
     socket::{self, AF_INET, AF_INET6},
+    task,
 };
 
 /// One packet was dropped.
@@ -44,12 +48,28 @@ pub fn dropped(ctx: &RawTracePointContext) {
             // On its way out, before it has headers: its socket knows both ends.
             socket::tuple(socket, &mut record.tuple);
         }
-        // SAFETY: copied at once; the owner of a socket does not change while it is followed.
-        if let Some(followed) = unsafe { SOCKETS.get(socket) } {
-            record.key = ConnectionKey { socket, started_ns: followed.started_ns };
-            record.owner = followed.owner;
-        }
+        own(socket, record);
     });
+}
+
+/// Writes whose socket it is, where that is known.
+#[inline(always)]
+fn own(socket: u64, record: &mut DropRecord) {
+    // SAFETY: copied at once; the owner of a socket does not change while it is followed.
+    if let Some(followed) = unsafe { SOCKETS.get(socket) } {
+        record.key = ConnectionKey { socket, started_ns: followed.started_ns };
+        record.owner = followed.owner;
+        return;
+    }
+    // The first packet of all is sent inside the connect call, before the socket is followed.
+    // SAFETY: the entry is the current thread's own; whatever context this is, it is inside that call.
+    if let Some(call) = unsafe { INFLIGHT.get(bpf_get_current_pid_tgid()) }
+        && socket != 0
+        && call.socket == socket
+    {
+        record.key = ConnectionKey { socket, started_ns: call.started_ns };
+        record.owner = task::current();
+    }
 }
 
 /// The packet's socket, or the one that was to receive it.

@@ -21,6 +21,10 @@ fn demo() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("traces/demo.netspy")
 }
 
+fn last_hour() -> SummaryRequest {
+    SummaryRequest { duration_seconds: Some(3600), ..SummaryRequest::default() }
+}
+
 /// The server binary, where another user can reach it too.
 struct Installed(TempDir);
 
@@ -138,8 +142,8 @@ async fn a_recording_is_served_without_root_and_always_the_same() {
         let request = ListRequest { limit: Some(10_000), ..ListRequest::default() };
         let connections = client.list_connections(&request).await.unwrap();
         let drops = client.list_packet_drops(&request).await.unwrap();
-        let summary = client.connection_summary(&SummaryRequest { duration: Some(3600), ..Default::default() });
-        assert_eq!(summary.await.unwrap().count, connections.total_events);
+        let summary = client.connection_summary(&last_hour()).await.unwrap();
+        assert_eq!(summary.count, connections.total_events);
         assert!(connections.total_events > 0 && drops.total_events > 0);
         assert_eq!(connections.lost, Some(Lost::default()));
         answers.push((connections, drops));
@@ -156,8 +160,7 @@ async fn history_survives_a_restart() {
     for _ in 0..2 {
         let server = Running::start(&mut installed.command(&words));
         let client = Client::new(&server.url).unwrap();
-        let summary = client.connection_summary(&SummaryRequest { duration: Some(3600), ..Default::default() });
-        counts.push(summary.await.unwrap().count);
+        counts.push(client.connection_summary(&last_hour()).await.unwrap().count);
         assert_eq!(server.stop(Signal::TERM), Some(0));
     }
     // The same recording again is the same connections again: found, not doubled.
