@@ -141,7 +141,7 @@ pub struct DropRecord {
     pub interface: u32,
     /// Inode number of the network namespace, or 0.
     pub netns: u32,
-    /// EtherType in host order (`skb->protocol`), or 0.
+    /// `EtherType` in host order (`skb->protocol`), or 0.
     pub ether_type: u32,
     /// Explicit padding, always 0.
     pub pad: u32,

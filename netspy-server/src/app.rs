@@ -59,9 +59,10 @@ pub fn run(flags: &Flags) -> anyhow::Result<()> {
         None => store::open_temporary()?,
     };
     for hook in &origin.hooks {
-        match hook.state {
-            HookState::Unavailable => tracing::error!(event = hook.event, "not traced: {}", hook.note),
-            _ => tracing::info!(event = hook.event, rung = hook.rung, note = hook.note, "traced"),
+        if hook.state == HookState::Unavailable {
+            tracing::error!(event = hook.event, "not traced: {}", hook.note);
+        } else {
+            tracing::info!(event = hook.event, rung = hook.rung, note = hook.note, "traced");
         }
     }
 
@@ -106,7 +107,13 @@ fn traced(flags: &Flags) -> anyhow::Result<Origin> {
     let host = Machine::new(loaded.drop_reasons.clone());
     let (hooks, clock) = (loaded.hooks, Clock::System);
     let Some(path) = &flags.record else {
-        return Ok(Origin { source: Box::new(loaded.source), host: Box::new(host), hooks, clock, recorder: None });
+        return Ok(Origin {
+            source: Box::new(loaded.source),
+            host: Box::new(host),
+            hooks,
+            clock,
+            recorder: None,
+        });
     };
     let machine = rustix::system::uname();
     let header = TraceHeader {
@@ -116,8 +123,8 @@ fn traced(flags: &Flags) -> anyhow::Result<Origin> {
         arch: machine.machine().to_string_lossy().into_owned(),
         drop_reasons: loaded.drop_reasons,
     };
-    let recorder = Recorder::create(path, &header)
-        .with_context(|| format!("cannot record to {}", path.display()))?;
+    let recorder =
+        Recorder::create(path, &header).with_context(|| format!("cannot record to {}", path.display()))?;
     let source = Box::new(RecordingSource::new(loaded.source, recorder.clone()));
     let host = Box::new(RecordingHost::new(host, recorder.clone()));
     Ok(Origin { source, host, hooks, clock, recorder: Some(recorder) })
@@ -127,8 +134,12 @@ fn traced(flags: &Flags) -> anyhow::Result<Origin> {
 fn replayed(path: &Path) -> anyhow::Result<Origin> {
     let replay = Replay::open(path).with_context(|| format!("cannot replay {}", path.display()))?;
     let from = format!("recorded on kernel {} ({})", replay.header.kernel, replay.header.arch);
-    let hooks = ["connection", "packet_drop"]
-        .map(|event| Hook { event, rung: "replay", state: HookState::Replayed, note: from.clone() });
+    let hooks = ["connection", "packet_drop"].map(|event| Hook {
+        event,
+        rung: "replay",
+        state: HookState::Replayed,
+        note: from.clone(),
+    });
     Ok(Origin {
         source: Box::new(replay.source),
         host: Box::new(replay.host),
@@ -143,12 +154,19 @@ fn create_directory_of(path: &Path) -> anyhow::Result<()> {
         return Ok(());
     };
     fs::create_dir_all(directory).with_context(|| {
-        format!("cannot create {}: run netspy-server as root, or choose another file with --db", directory.display())
+        format!(
+            "cannot create {}: run netspy-server as root, or choose another file with --db",
+            directory.display()
+        )
     })
 }
 
 /// Serves until the server is told to stop; requests under way then get a little time.
-async fn serve(listener: TcpListener, state: ApiState, pipeline_ended: watch::Receiver<bool>) -> anyhow::Result<()> {
+async fn serve(
+    listener: TcpListener,
+    state: ApiState,
+    pipeline_ended: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
     let (stopping, mut stopped) = watch::channel(false);
     let until_told = async move {
         until_stopped(pipeline_ended).await;
@@ -160,7 +178,7 @@ async fn serve(listener: TcpListener, state: ApiState, pipeline_ended: watch::Re
         tokio::time::sleep(STOP_WITHIN).await;
     };
     tokio::select! {
-        served = server => served.context("serving ended"),
+        result = server => result.context("serving ended"),
         () = too_late => Ok(()),
     }
 }

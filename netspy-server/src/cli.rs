@@ -63,11 +63,12 @@ impl Flags {
             return Ok(SocketAddr::from(([127, 0, 0, 1], self.port.unwrap_or(DEFAULT_PORT))));
         };
         // `:8080` means every address to the earlier server; here it means the only ones allowed.
-        let (host, port) = text.rsplit_once(':').ok_or_else(|| format!("--listen {text}: expected ADDR:PORT"))?;
+        let (host, port) =
+            text.rsplit_once(':').ok_or_else(|| format!("--listen {text}: expected ADDR:PORT"))?;
         let host = if host.is_empty() || host == "localhost" { "127.0.0.1" } else { host };
-        let address: SocketAddr = format!("{host}:{port}")
-            .parse()
-            .map_err(|_| format!("--listen {text}: expected ADDR:PORT, such as 127.0.0.1:8080 or [::1]:8080"))?;
+        let address: SocketAddr = format!("{host}:{port}").parse().map_err(|_| {
+            format!("--listen {text}: expected ADDR:PORT, such as 127.0.0.1:8080 or [::1]:8080")
+        })?;
         if !address.ip().is_loopback() {
             return Err(format!(
                 "--listen {text}: anybody who can reach that address could read this machine's connections; \

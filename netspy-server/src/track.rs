@@ -7,7 +7,9 @@ use netspy_common::MAX_SOCKETS;
 
 use crate::{
     decode::{RawConnect, RawDrop, RawOutcome},
-    domain::{Attribution, Batch, Connection, Endpoint, Loss, LossPlace, Outcome, PacketDrop, Process, Stage},
+    domain::{
+        Attribution, Batch, Connection, Endpoint, Loss, LossPlace, Outcome, PacketDrop, Process, Stage,
+    },
 };
 
 /// How long a drop waits for the connection that it belongs to, in ns: without kprobes the source port of
@@ -110,7 +112,9 @@ impl Tracker {
         connection.outcome = match (established, errno) {
             (true, _) => Outcome::Established { latency_ns: after_ns },
             (false, 0) => Outcome::Aborted { after_ns },
-            (false, errno) => Outcome::Failed { errno, stage: failed_stage(connection.source, errno), after_ns },
+            (false, errno) => {
+                Outcome::Failed { errno, stage: failed_stage(connection.source, errno), after_ns }
+            }
         };
         if let Some(source) = ends.source.filter(|source| source.port != 0) {
             connection.source = Some(source);
@@ -146,7 +150,8 @@ impl Tracker {
             interface: raw.interface,
             netns: raw.netns,
         };
-        let may_find_owner = attribution == Attribution::None && i32::from(drop.protocol) == libc::IPPROTO_TCP;
+        let may_find_owner =
+            attribution == Attribution::None && i32::from(drop.protocol) == libc::IPPROTO_TCP;
         if may_find_owner { self.held.push_back(drop) } else { batch.drops.push(drop) }
     }
 
@@ -237,12 +242,12 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    fn end(port: u16) -> Option<Endpoint> {
-        Some(Endpoint { ip: [127, 0, 0, 1].into(), port })
+    fn end(port: u16) -> Endpoint {
+        Endpoint { ip: [127, 0, 0, 1].into(), port }
     }
 
     fn ends(source: u16, destination: u16) -> Ends {
-        Ends { family: 2, protocol: 6, source: end(source), destination: end(destination) }
+        Ends { family: 2, protocol: 6, source: Some(end(source)), destination: Some(end(destination)) }
     }
 
     fn key(started_ns: u64) -> ConnectionKey {
@@ -288,7 +293,7 @@ mod tests {
         assert!(tracker.outcome(&outcome(MS, 3 * MS, 0), &mut batch));
         assert_eq!(batch.connections.len(), 1);
         assert_eq!(batch.connections[0].outcome, Outcome::Established { latency_ns: 2 * MS });
-        assert_eq!(batch.connections[0].source, end(4000));
+        assert_eq!(batch.connections[0].source, Some(end(4000)));
     }
 
     #[test]

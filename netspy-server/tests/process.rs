@@ -1,6 +1,9 @@
 //! The server as a process: what it says and how it ends when something is wrong, and that it needs neither
 //! root nor a kernel that can trace to serve a recording.
 
+// A test says what it expects by unwrapping it.
+#![allow(clippy::unwrap_used)]
+
 use std::{
     fs,
     io::{BufRead, BufReader, Read},
@@ -116,7 +119,8 @@ fn what_is_not_a_recording_is_not_replayed() {
 fn what_is_not_a_database_is_not_overwritten() {
     let installed = Installed::new();
     let path = installed.0.path().join("precious");
-    fs::write(&path, "somebody's notes, longer than a database header is: do not touch\n".repeat(20)).unwrap();
+    fs::write(&path, "somebody's notes, longer than a database header is: do not touch\n".repeat(20))
+        .unwrap();
     let before = fs::read(&path).unwrap();
     let text = installed.fails(&["--port", "0", "--replay", "demo.netspy", "--db", "precious"]);
     assert!(text.contains("precious") && text.contains("--db"), "{text}");

@@ -7,6 +7,7 @@
 
 mod build_ebpf;
 mod command;
+mod demo;
 mod packages;
 mod run;
 mod test;
@@ -28,6 +29,8 @@ enum Job {
     Vm(vm::Arguments),
     /// Build, start the server as root, open the client, stop the server when the client ends
     Run(run::Arguments),
+    /// Make the recording that ships with the repository again
+    RecordDemo,
     /// Everything that must pass: installs what is missing, then runs every check and test
     #[command(visible_alias = "ci")]
     Test,
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Job::BuildEbpf(arguments) => build_ebpf::job(&arguments),
         Job::Vm(arguments) => vm::job(&arguments),
         Job::Run(arguments) => return run::job(&arguments).unwrap_or_else(|error| failure(&error)),
+        Job::RecordDemo => demo::job(),
         Job::Test => test::job(),
         Job::Tidy => tidy::job(),
     };

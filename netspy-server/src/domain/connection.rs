@@ -15,6 +15,7 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// The address as people write it: v4-mapped IPv6 as IPv4 (RFC 4291 §2.5.5.2).
+    #[must_use]
     pub fn canonical(self) -> Self {
         Self { ip: self.ip.to_canonical(), port: self.port }
     }

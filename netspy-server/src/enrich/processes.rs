@@ -72,7 +72,8 @@ mod tests {
     fn another_start_or_name_is_another_process() {
         let stat = fs::read("/proc/self/stat").unwrap();
         let (name, ticks) = parse_stat(&stat).unwrap();
-        let me = Process { pid: std::process::id(), started_ns: ticks * 10_000_000, name, ..Process::default() };
+        let me =
+            Process { pid: std::process::id(), started_ns: ticks * 10_000_000, name, ..Process::default() };
         let exe = read_exe(Path::new("/proc"), &me, 100);
         assert_eq!(exe.as_deref(), std::env::current_exe().unwrap().to_str());
         let later = Process { started_ns: me.started_ns + 10_000_000, ..me.clone() };

@@ -60,7 +60,9 @@ impl Replay {
 
 /// `CLOCK_MONOTONIC` in ns in a record's header; 0 where there is none, which decoding will complain about.
 fn time_of(record: &[u8]) -> i64 {
-    let time = record.get(std::mem::offset_of!(netspy_common::RecordHeader, time_ns)..).and_then(|rest| rest.first_chunk());
+    let time = record
+        .get(std::mem::offset_of!(netspy_common::RecordHeader, time_ns)..)
+        .and_then(|rest| rest.first_chunk());
     time.map_or(0, |bytes| i64::from_ne_bytes(*bytes))
 }
 
@@ -77,10 +79,13 @@ impl Source for ReplaySource {
                 Frame::Events(bytes) => take(Input::Record { ring: Ring::Events, bytes: &bytes }),
                 Frame::Drops(bytes) => take(Input::Record { ring: Ring::Drops, bytes: &bytes }),
                 Frame::Clock(offset) => take(Input::Clock { wall_minus_monotonic_ns: offset }),
-                Frame::Lost { monotonic_ns, place, count } => match LossPlace::from_name(&place) {
-                    Some(place) => take(Input::Lost { monotonic_ns, place, count }),
-                    None => tracing::warn!(place, count, "the recording lost events at a place unknown here"),
-                },
+                Frame::Lost { monotonic_ns, place, count } => {
+                    if let Some(place) = LossPlace::from_name(&place) {
+                        take(Input::Lost { monotonic_ns, place, count });
+                    } else {
+                        tracing::warn!(place, count, "the recording lost events at a place unknown here");
+                    }
+                }
                 Frame::Exe { .. } | Frame::Symbol { .. } | Frame::End(_) => {}
             }
         }

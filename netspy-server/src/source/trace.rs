@@ -74,10 +74,14 @@ pub enum TraceError {
     #[error("this is not a netspy recording: make one with `netspy-server --record FILE`")]
     NotATrace,
     /// From a newer netspy.
-    #[error("the recording has format version {found}, this server reads {FORMAT}: use a newer netspy-server")]
+    #[error(
+        "the recording has format version {found}, this server reads {FORMAT}: use a newer netspy-server"
+    )]
     Format { found: u32 },
     /// From a netspy with other records.
-    #[error("the recording's records have ABI version {found}, this server reads {expected}: replay it with the netspy-server that made it")]
+    #[error(
+        "the recording's records have ABI version {found}, this server reads {expected}: replay it with the netspy-server that made it"
+    )]
     Abi { found: u16, expected: u16 },
     /// Damaged.
     #[error("the recording is damaged at byte {at}: {what}")]
@@ -100,10 +104,9 @@ pub fn write_frame(out: &mut impl Write, frame: &Frame) -> io::Result<()> {
         Frame::Drops(bytes) => write_payload(out, DROPS, bytes),
         Frame::Clock(offset) => write_payload(out, CLOCK, &offset.to_le_bytes()),
         Frame::End(at) => write_payload(out, END, &at.to_le_bytes()),
-        Frame::Lost { monotonic_ns, place, count } => write_fact(
-            out,
-            &Fact::Lost { monotonic_ns: *monotonic_ns, place: place.clone(), count: *count },
-        ),
+        Frame::Lost { monotonic_ns, place, count } => {
+            write_fact(out, &Fact::Lost { monotonic_ns: *monotonic_ns, place: place.clone(), count: *count })
+        }
         Frame::Exe { pid, started_ns, name, exe } => write_fact(
             out,
             &Fact::Exe { pid: *pid, started_ns: *started_ns, name: name.clone(), exe: exe.clone() },
@@ -151,7 +154,8 @@ impl<R: Read> TraceReader<R> {
         }
         let length = reader.number()?.ok_or(TraceError::NotATrace)?;
         let json = reader.payload(length)?.ok_or(TraceError::NotATrace)?;
-        let header: TraceHeader = serde_json::from_slice(&json).map_err(|e| reader.damaged(&e.to_string()))?;
+        let header: TraceHeader =
+            serde_json::from_slice(&json).map_err(|e| reader.damaged(&e.to_string()))?;
         if header.abi != netspy_common::ABI_VERSION {
             return Err(TraceError::Abi { found: header.abi, expected: netspy_common::ABI_VERSION });
         }

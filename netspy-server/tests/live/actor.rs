@@ -13,6 +13,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 /// What an actor is told, as its one argument.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an independent wish")]
 pub struct Part {
     /// Name that the process gives itself (`comm`).
     pub name: String,

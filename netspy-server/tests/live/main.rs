@@ -4,8 +4,8 @@
 //!
 //! `NETSPY_RUNG=kprobe|tracepoint` forces a rung; `NETSPY_SERVER_BIN` names another server binary.
 
-// Actors enter network namespaces of their own.
-#![allow(unsafe_code)]
+// Actors enter network namespaces of their own; a scenario says what it expects by unwrapping it.
+#![allow(unsafe_code, clippy::unwrap_used, clippy::print_stdout)]
 
 mod actor;
 mod scenarios;
@@ -20,13 +20,23 @@ fn main() -> ExitCode {
         actor::act(&act);
         return ExitCode::SUCCESS;
     }
-    let mut trials: Vec<_> =
-        scenarios::TABLE.iter().map(|(name, scenario)| Trial::test(*name, || Ok(scenario()))).collect();
+    let mut trials: Vec<_> = scenarios::TABLE
+        .iter()
+        .map(|(name, scenario)| {
+            Trial::test(*name, move || {
+                scenario();
+                Ok(())
+            })
+        })
+        .collect();
     // Last: it ends the server that all of them share.
-    trials.push(Trial::test("a_server_told_to_stop_exits_0", || Ok(server::stops_cleanly())));
+    trials.push(Trial::test("a_server_told_to_stop_exits_0", || {
+        server::stops_cleanly();
+        Ok(())
+    }));
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     let conclusion = libtest_mimic::run(&arguments, trials);
-    server::stop();
+    server::end();
     conclusion.exit_code()
 }

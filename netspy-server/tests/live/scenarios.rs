@@ -6,7 +6,7 @@ use netspy_api::{ConnectionEvent, DropEvent};
 
 use crate::{
     actor::{Actor, Attempt, Part},
-    server::{connections_named, connections_of, drops, rung},
+    server::{self, connections_named, connections_of, drops, rung},
 };
 
 /// Name and body of each scenario.
@@ -33,6 +33,7 @@ pub const TABLE: &[(&str, fn())] = &[
     ("an_ipv6_datagram_to_a_closed_port_is_dropped", drop_to_closed_udp_port_v6),
     ("a_packet_dropped_by_a_rule_on_its_way_out_has_its_owner", drop_by_output_rule),
     ("a_packet_dropped_by_a_rule_on_its_way_in_has_no_wrong_owner", drop_by_input_rule),
+    ("a_recording_replays_to_the_same_answers", recording),
 ];
 
 /// A port on which nobody listens.
@@ -41,18 +42,18 @@ fn closed_port(any: &str) -> String {
 }
 
 /// A part that connects to `to`. Starting it makes sure that the server is already watching.
-fn part(name: &str, to: &str) -> Part {
+fn acting(name: &str, to: &str) -> Part {
     rung();
     Part { name: name.to_owned(), to: to.to_owned(), ..Part::default() }
 }
 
 /// nft commands that make a rule for port 81 at a hook.
-fn drop_rule(hook: &str) -> Option<Vec<String>> {
-    Some(vec![
+fn drop_rule(hook: &str) -> Vec<String> {
+    vec![
         "nft add table inet t".to_owned(),
         format!("nft add chain inet t c '{{ type filter hook {hook} priority 0; }}'"),
         "nft add rule inet t c tcp dport 81 drop".to_owned(),
-    ])
+    ]
 }
 
 /// The one connection of an actor, checked against everything that the actor knows about itself.
@@ -98,7 +99,7 @@ fn assert_failed(event: &ConnectionEvent, outcome: &str, stage: &str, errno: i32
 
 fn established() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let part = part("actor-ok", &listener.local_addr().unwrap().to_string());
+    let part = acting("actor-ok", &listener.local_addr().unwrap().to_string());
     let actor = Actor::run(&part);
     let event = only_connection(&actor, &part);
     assert_established(&event, actor.attempt());
@@ -106,7 +107,7 @@ fn established() {
 }
 
 fn refused() {
-    let part = part("actor-refused", &closed_port("127.0.0.1:0"));
+    let part = acting("actor-refused", &closed_port("127.0.0.1:0"));
     let actor = Actor::run(&part);
     assert_eq!(actor.attempt().errno, libc::ECONNREFUSED);
     let event = only_connection(&actor, &part);
@@ -117,7 +118,7 @@ fn refused() {
 
 fn refused_from_a_bound_port() {
     let bind = closed_port("127.0.0.1:0");
-    let mut part = part("actor-bound", &closed_port("127.0.0.1:0"));
+    let mut part = acting("actor-bound", &closed_port("127.0.0.1:0"));
     part.bind = Some(bind.clone());
     let actor = Actor::run(&part);
     let event = only_connection(&actor, &part);
@@ -126,7 +127,7 @@ fn refused_from_a_bound_port() {
 }
 
 fn unreachable() {
-    let mut part = part("actor-noroute", "192.0.2.1:80");
+    let mut part = acting("actor-noroute", "192.0.2.1:80");
     part.namespace = Some(Vec::new());
     let actor = Actor::run(&part);
     assert_eq!(actor.attempt().errno, libc::ENETUNREACH);
@@ -135,7 +136,7 @@ fn unreachable() {
 }
 
 fn no_free_port() {
-    let mut part = part("actor-noport", "127.0.0.1:90");
+    let mut part = acting("actor-noport", "127.0.0.1:90");
     part.namespace = Some(Vec::new());
     part.sysctl = vec![("net/ipv4/ip_local_port_range".into(), "40000 40000".into())];
     part.listen = Some("127.0.0.1:90".into());
@@ -152,8 +153,8 @@ fn no_free_port() {
 }
 
 fn timed_out() {
-    let mut part = part("actor-timeout", "127.0.0.1:81");
-    part.namespace = drop_rule("input");
+    let mut part = acting("actor-timeout", "127.0.0.1:81");
+    part.namespace = Some(drop_rule("input"));
     part.sysctl = vec![("net/ipv4/tcp_syn_retries".into(), "1".into())];
     let actor = Actor::run(&part);
     assert_eq!(actor.attempt().errno, libc::ETIMEDOUT);
@@ -165,7 +166,7 @@ fn timed_out() {
 
 fn non_blocking() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut part = part("actor-nb", &listener.local_addr().unwrap().to_string());
+    let mut part = acting("actor-nb", &listener.local_addr().unwrap().to_string());
     part.non_blocking = true;
     let actor = Actor::run(&part);
     assert_eq!(actor.attempt().errno, 0);
@@ -173,7 +174,7 @@ fn non_blocking() {
 }
 
 fn non_blocking_refused() {
-    let mut part = part("actor-nb-ref", &closed_port("127.0.0.1:0"));
+    let mut part = acting("actor-nb-ref", &closed_port("127.0.0.1:0"));
     part.non_blocking = true;
     let actor = Actor::run(&part);
     assert_eq!(actor.attempt().errno, libc::ECONNREFUSED);
@@ -182,8 +183,8 @@ fn non_blocking_refused() {
 }
 
 fn aborted() {
-    let mut part = part("actor-abort", "127.0.0.1:81");
-    part.namespace = drop_rule("input");
+    let mut part = acting("actor-abort", "127.0.0.1:81");
+    part.namespace = Some(drop_rule("input"));
     part.close_at_once = true;
     let actor = Actor::run(&part);
     assert_eq!(actor.attempt().errno, libc::EINPROGRESS);
@@ -195,7 +196,7 @@ fn aborted() {
 
 fn ipv6() {
     let listener = TcpListener::bind("[::1]:0").unwrap();
-    let part = part("actor-6", &listener.local_addr().unwrap().to_string());
+    let part = acting("actor-6", &listener.local_addr().unwrap().to_string());
     let actor = Actor::run(&part);
     let event = only_connection(&actor, &part);
     assert_established(&event, actor.attempt());
@@ -204,7 +205,7 @@ fn ipv6() {
 }
 
 fn ipv6_refused() {
-    let part = part("actor-6-refused", &closed_port("[::1]:0"));
+    let part = acting("actor-6-refused", &closed_port("[::1]:0"));
     let actor = Actor::run(&part);
     let event = only_connection(&actor, &part);
     assert_failed(&event, "refused", "handshake", libc::ECONNREFUSED, "ECONNREFUSED");
@@ -214,7 +215,7 @@ fn ipv6_refused() {
 fn v4_mapped() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let mut part = part("actor-mapped", &format!("[::ffff:127.0.0.1]:{port}"));
+    let mut part = acting("actor-mapped", &format!("[::ffff:127.0.0.1]:{port}"));
     part.v6_socket = true;
     let actor = Actor::run(&part);
     let event = only_connection(&actor, &part);
@@ -224,7 +225,7 @@ fn v4_mapped() {
 
 fn v4_mapped_refused() {
     let port = closed_port("127.0.0.1:0").rsplit_once(':').unwrap().1.to_owned();
-    let mut part = part("actor-mapped-no", &format!("[::ffff:127.0.0.1]:{port}"));
+    let mut part = acting("actor-mapped-no", &format!("[::ffff:127.0.0.1]:{port}"));
     part.v6_socket = true;
     let actor = Actor::run(&part);
     let event = only_connection(&actor, &part);
@@ -235,7 +236,7 @@ fn v4_mapped_refused() {
 
 fn short_lived() {
     let to = closed_port("127.0.0.1:0");
-    let mut part = part("actor-brief", &to);
+    let mut part = acting("actor-brief", &to);
     part.short_lived = true;
     let mut pids: Vec<u32> = (0..20).map(|_| Actor::run(&part).report.pid).collect();
     let events = connections_named("actor-brief");
@@ -252,7 +253,7 @@ fn short_lived() {
 
 fn named_thread() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut part = part("actor-threads", &listener.local_addr().unwrap().to_string());
+    let mut part = acting("actor-threads", &listener.local_addr().unwrap().to_string());
     part.thread = Some("worker 7".to_owned());
     let actor = Actor::run(&part);
     let event = only_connection(&actor, &part);
@@ -266,14 +267,14 @@ fn named_thread() {
 fn hostile_name() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     // A terminal escape, a quote, a newline, and a bidirectional override: 15 bytes.
-    let part = part("\u{1b}[31m\"';\n\u{202e}--x", &listener.local_addr().unwrap().to_string());
+    let part = acting("\u{1b}[31m\"';\n\u{202e}--x", &listener.local_addr().unwrap().to_string());
     let actor = Actor::run(&part);
     assert_established(&only_connection(&actor, &part), actor.attempt());
     assert_eq!(connections_named(&part.name).len(), 1);
 }
 
 fn several_attempts() {
-    let mut part = part("actor-again", &closed_port("127.0.0.1:0"));
+    let mut part = acting("actor-again", &closed_port("127.0.0.1:0"));
     part.times = 3;
     let actor = Actor::run(&part);
     let events = connections_of(actor.report.pid);
@@ -315,7 +316,7 @@ fn assert_owner(drop: &DropEvent, actor: &Actor, attribution: &str) {
 }
 
 fn drop_to_closed_tcp_port() {
-    let part = part("actor-drop", &closed_port("127.0.0.1:0"));
+    let part = acting("actor-drop", &closed_port("127.0.0.1:0"));
     let actor = Actor::run(&part);
     let connection = only_connection(&actor, &part);
     let found = drops_between(connection.source.as_deref().unwrap(), &part.to);
@@ -339,7 +340,7 @@ fn drop_to_closed_udp_port_v6() {
 /// A datagram's owner is not followed yet: it must be nobody, not somebody else.
 fn datagram(any: &str, headers: u32, code_in: &[&str]) {
     let to = std::net::UdpSocket::bind(any).unwrap().local_addr().unwrap().to_string();
-    let mut part = part("actor-udp", &to);
+    let mut part = acting("actor-udp", &to);
     part.datagram = true;
     let actor = Actor::run(&part);
     let found = drops_between(actor.attempt().source.as_deref().unwrap(), &to);
@@ -353,8 +354,8 @@ fn datagram(any: &str, headers: u32, code_in: &[&str]) {
 }
 
 fn drop_by_output_rule() {
-    let mut part = part("actor-out", "127.0.0.1:81");
-    part.namespace = drop_rule("output");
+    let mut part = acting("actor-out", "127.0.0.1:81");
+    part.namespace = Some(drop_rule("output"));
     part.close_at_once = true;
     let actor = Actor::run(&part);
     only_connection(&actor, &part);
@@ -365,12 +366,43 @@ fn drop_by_output_rule() {
 }
 
 fn drop_by_input_rule() {
-    let mut part = part("actor-in", "127.0.0.1:81");
-    part.namespace = drop_rule("input");
+    let mut part = acting("actor-in", "127.0.0.1:81");
+    part.namespace = Some(drop_rule("input"));
     part.close_at_once = true;
     let actor = Actor::run(&part);
     only_connection(&actor, &part);
     let found = drops_between(actor.attempt().source.as_deref().unwrap(), &part.to);
     assert_reason(&found[0], "NETFILTER_DROP", &["nf_hook_slow", "nft_do_chain", "nft_do_chain_inet"]);
     assert_owner(&found[0], &actor, "tuple");
+}
+
+fn recording() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap();
+    let recorder = server::Server::start(&["--record", path]);
+    let parts = [
+        acting("actor-rec-ok", &listener.local_addr().unwrap().to_string()),
+        acting("actor-rec-no", &closed_port("127.0.0.1:0")),
+        Part { datagram: true, ..acting("actor-rec-udp", &closed_port("127.0.0.1:0")) },
+    ];
+    let datagram_to = parts[2].to.clone();
+    let actors = parts.map(|part| Actor::run(&part));
+    let pids: Vec<u32> = actors.iter().map(|actor| actor.report.pid).collect();
+    // Both servers see everything that the machine does; what these three did is what must be the same.
+    let seen = |server: &server::Server| -> (Vec<_>, Vec<_>) {
+        let connections = pids.iter().flat_map(|pid| server.connections(Some(*pid), None)).collect();
+        let mut drops = server.drops();
+        drops.retain(|drop| pids.contains(&drop.pid) || drop.destination.as_ref() == Some(&datagram_to));
+        (connections, drops)
+    };
+    let live = seen(&recorder);
+    assert_eq!(live.0.len(), 2, "{live:#?}");
+    assert!(
+        live.1.iter().any(|drop| drop.protocol == "TCP") && live.1.iter().any(|drop| drop.protocol == "UDP")
+    );
+    assert_eq!(recorder.stop(), Some(0));
+    let replay = server::Server::start(&["--replay", path]);
+    assert_eq!(seen(&replay), live);
+    assert_eq!(replay.stop(), Some(0));
 }

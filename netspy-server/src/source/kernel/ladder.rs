@@ -241,14 +241,29 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 const SOCKET_FIELDS: &[&str] = &[
-    "sock_family", "sock_num", "sock_sport", "sock_dport", "sock_saddr", "sock_daddr", "sock_v6_saddr", "sock_v6_daddr",
-    "sock_err", "sock_protocol",
+    "sock_family",
+    "sock_num",
+    "sock_sport",
+    "sock_dport",
+    "sock_saddr",
+    "sock_daddr",
+    "sock_v6_saddr",
+    "sock_v6_daddr",
+    "sock_err",
+    "sock_protocol",
 ];
 const CALL_FIELDS: &[&str] = &[
-    "task_files", "files_fdt", "fdtable_fd", "fdtable_max_fds", "file_private_data", "socket_file", "socket_sk",
+    "task_files",
+    "files_fdt",
+    "fdtable_fd",
+    "fdtable_max_fds",
+    "file_private_data",
+    "socket_file",
+    "socket_sk",
     "socket_state",
 ];
-const PACKET_FIELDS: &[&str] = &["skb_head", "skb_tail", "skb_len", "skb_network_header", "skb_protocol", "skb_dev", "skb_sk"];
+const PACKET_FIELDS: &[&str] =
+    &["skb_head", "skb_tail", "skb_len", "skb_network_header", "skb_protocol", "skb_dev", "skb_sk"];
 
 fn require(layout: &KernelLayout, fields: &[&str]) -> Result<(), RungError> {
     let missing = missing_fields(layout, fields);

@@ -13,11 +13,11 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use netspy_common::{loss, reader};
-use tracing_log::log::Log;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     time::{ClockId, clock_gettime},
 };
+use tracing_log::log::Log;
 
 use crate::domain::{Input, LossPlace, Ring, Source};
 
