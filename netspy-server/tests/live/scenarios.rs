@@ -287,7 +287,7 @@ fn several_attempts() {
 
 /// Whether the running kernel gives drop reasons (5.17 and later): the scenarios then expect its name.
 fn kernel_gives_reasons() -> bool {
-    !crate::server::health().programs.iter().any(|program| program.note.contains("gives no drop reasons"))
+    !server::health().programs.iter().any(|program| program.note.contains("gives no drop reasons"))
 }
 
 /// The drops between two ends; there must be at least one.

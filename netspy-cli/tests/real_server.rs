@@ -1,0 +1,84 @@
+//! `netspy` against the real netspy-server: the recording that ships with the repository, so that every
+//! answer is known to the last digit, and a live run in which this test itself makes what it asks for.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::{
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use insta::assert_snapshot;
+use support::netspy;
+
+/// The server, as another package of the workspace builds it.
+fn server_binary() -> PathBuf {
+    let built = Command::new(env!("CARGO")).args(["build", "--quiet", "--package", "netspy-server"]).status();
+    assert!(built.unwrap().success());
+    Path::new(env!("CARGO_BIN_EXE_netspy")).with_file_name("netspy-server")
+}
+
+struct Server {
+    child: Child,
+    url: String,
+    _directory: tempfile::TempDir,
+}
+
+impl Server {
+    fn start(words: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = Command::new(server_binary());
+        command.args(["--port", "0", "--db"]).arg(directory.path().join("history.db")).args(words);
+        let mut child = command.env("TZ", "UTC").stderr(Stdio::piped()).spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let serving = log.find_map(|line| Some(line.split_once("serving on ")?.1.trim().to_owned()));
+        std::thread::spawn(move || log.for_each(drop));
+        Self { child, url: serving.unwrap(), _directory: directory }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn the_recording_that_ships_tells_its_story() {
+    let trace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../netspy-server/traces/demo.netspy");
+    let server = Server::start(&["--replay", trace.to_str().unwrap()]);
+    for (name, words) in [
+        ("summary", &["summary", "--process", "curl"][..]),
+        ("list", &["list"]),
+        ("list_one_process", &["list", "--process", "ssh"]),
+        ("list_nobody", &["list", "--process", "nobody"]),
+        ("analyze", &["analyze"]),
+        ("dropsummary", &["dropsummary"]),
+        ("droplist", &["droplist"]),
+        ("tool_by_name", &["--tool", "list_connections", "--process", "curl", "--max-events", "2"]),
+    ] {
+        let shown = format!("$ netspy {}\n{}", words.join(" "), netspy(&server.url, words, "").shown());
+        assert_snapshot!(format!("demo_{name}"), shown);
+    }
+}
+
+#[test]
+fn what_just_happened_is_in_the_answer() {
+    let server = Server::start(&[]);
+    let mut curl = Command::new("curl").args(["-s", "http://127.0.0.1:1/"]).spawn().unwrap();
+    let pid = curl.id().to_string();
+    assert_eq!(curl.wait().unwrap().code(), Some(7), "curl says that it could not connect");
+    let listed = netspy(&server.url, &["list", "--process", "curl", "--pid", &pid], "");
+    assert_eq!((listed.code, listed.stderr.as_str()), (Some(0), ""), "{}", listed.shown());
+    let row = listed.stdout.lines().find(|line| line.contains("127.0.0.1:1 ")).unwrap();
+    for fact in ["| TCP | curl |", &format!("pid {pid}"), "from 127.0.0.1:", "refused (ECONNREFUSED)"] {
+        assert!(row.contains(fact), "{fact} is not in {row}");
+    }
+    assert!(listed.stdout.contains("Nothing was lost"), "{}", listed.stdout);
+    let dropped = netspy(&server.url, &["droplist", "--pid", &pid], "");
+    assert!(dropped.stdout.contains("NO_SOCKET"), "{}", dropped.stdout);
+}
