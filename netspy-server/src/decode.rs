@@ -106,17 +106,6 @@ pub struct RawDrop {
     pub ether_type: u16,
 }
 
-impl Record {
-    /// `CLOCK_MONOTONIC` in ns when it happened.
-    pub fn time_ns(&self) -> u64 {
-        match self {
-            Self::Connect(connect) => connect.time_ns,
-            Self::Outcome(outcome) => outcome.time_ns,
-            Self::Drop(drop) => drop.time_ns,
-        }
-    }
-}
-
 /// Decodes one record of `ring`.
 pub fn decode(ring: Ring, bytes: &[u8]) -> Result<Record, DecodeError> {
     if bytes.len() < size_of::<RecordHeader>() {

@@ -64,9 +64,19 @@ impl Tracker {
         i64::try_from(monotonic_ns).unwrap_or(i64::MAX).saturating_add(self.wall_minus_monotonic_ns)
     }
 
-    /// Adds to the ledger what was lost about now.
-    pub fn lost(&self, place: LossPlace, count: u64, batch: &mut Batch) {
-        batch.losses.push(Loss { wall_ns: self.wall_ns(self.latest_ns), place, count });
+    /// The latest monotonic time that a record or the source told, in ns.
+    pub fn latest_ns(&self) -> u64 {
+        self.latest_ns
+    }
+
+    /// Adds to the ledger what was found lost at `monotonic_ns`; one entry a second and place.
+    pub fn lost(&self, monotonic_ns: u64, place: LossPlace, count: u64, batch: &mut Batch) {
+        let wall_ns = self.wall_ns(monotonic_ns);
+        let same = |known: &&mut Loss| known.place == place && wall_ns - known.wall_ns < 1_000_000_000;
+        match batch.losses.iter_mut().rev().find(same) {
+            Some(known) => known.count += count,
+            None => batch.losses.push(Loss { wall_ns, place, count }),
+        }
     }
 
     /// Whether drops are still waiting for their owner.

@@ -27,7 +27,7 @@ pub enum Input<'a> {
 
 /// Where records come from.
 pub trait Source: Send {
-    /// Hands over everything that is there; says whether there was a record.
+    /// Hands over what is there, a bounded number of records at a time; says whether there is more.
     fn drain(&mut self, take: &mut dyn FnMut(Input<'_>)) -> io::Result<bool>;
 
     /// Waits until there may be more, `wake` is readable, or `at_most` is over.

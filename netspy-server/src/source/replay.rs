@@ -73,7 +73,6 @@ pub struct ReplaySource {
 
 impl Source for ReplaySource {
     fn drain(&mut self, take: &mut dyn FnMut(Input<'_>)) -> io::Result<bool> {
-        let any = self.records.len() > 0;
         for frame in self.records.by_ref() {
             match frame {
                 Frame::Events(bytes) => take(Input::Record { ring: Ring::Events, bytes: &bytes }),
@@ -89,7 +88,7 @@ impl Source for ReplaySource {
                 Frame::Exe { .. } | Frame::Symbol { .. } | Frame::End(_) => {}
             }
         }
-        Ok(any)
+        Ok(false)
     }
 
     fn wait(&mut self, wake: BorrowedFd<'_>, at_most: Option<Duration>) -> io::Result<()> {

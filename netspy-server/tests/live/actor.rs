@@ -31,7 +31,7 @@ pub struct Part {
     pub bind: Option<String>,
     /// Send one UDP datagram of five bytes instead of connecting.
     pub datagram: bool,
-    /// Connect this many times, holding every socket.
+    /// Connect this many times, holding every socket that is connected.
     pub times: usize,
     /// Network namespace of its own, prepared by these commands.
     pub namespace: Option<Vec<String>>,
@@ -166,8 +166,8 @@ fn perform(part: &Part) -> Report {
     let mut held = Vec::new();
     for _ in 0..part.times.max(1) {
         let (attempt, socket) = connect(part);
+        held.extend(socket.filter(|_| attempt.errno == 0));
         report.attempts.push(attempt);
-        held.push(socket);
     }
     report
 }

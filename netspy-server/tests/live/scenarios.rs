@@ -398,11 +398,50 @@ fn recording() {
     };
     let live = seen(&recorder);
     assert_eq!(live.0.len(), 2, "{live:#?}");
-    assert!(
-        live.1.iter().any(|drop| drop.protocol == "TCP") && live.1.iter().any(|drop| drop.protocol == "UDP")
-    );
+    for protocol in ["TCP", "UDP"] {
+        let found = live.1.iter().any(|drop| drop.protocol == protocol);
+        assert!(found, "no {protocol} drop in {live:#?} but {:#?}", recorder.drops());
+    }
     assert_eq!(recorder.stop(), Some(0));
     let replay = server::Server::start(&["--replay", path]);
     assert_eq!(seen(&replay), live);
     assert_eq!(replay.stop(), Some(0));
+}
+
+/// More attempts than fit into the ring while the server does not read: the ledger must account for every
+/// single one. Runs alone, after the server that the other scenarios share has ended.
+pub fn full_rings() {
+    const ATTEMPTS: usize = 60_000;
+    let server = server::Server::start(&[]);
+    let part = Part {
+        name: "actor-flood".to_owned(),
+        to: closed_port("127.0.0.1:0"),
+        times: ATTEMPTS,
+        ..Part::default()
+    };
+    // The questions go over this connection: a new one would be one more attempt that may be lost.
+    server.health();
+    server.signal(rustix::process::Signal::STOP);
+    let actor = Actor::run(&part);
+    server.signal(rustix::process::Signal::CONT);
+    assert_eq!(actor.report.attempts.len(), ATTEMPTS);
+
+    let summary = server.summary("actor-flood");
+    let lost = summary.lost.unwrap().by_place;
+    let (refused, pending) =
+        (summary.outcomes["refused"], summary.outcomes.get("pending").copied().unwrap_or(0));
+    assert_eq!(refused + pending, summary.count, "{:?}", summary.outcomes);
+    // A lost attempt is counted once and is not there; a lost outcome is counted once and leaves it pending.
+    let lost_attempts = ATTEMPTS as u64 - summary.count;
+    assert!(lost_attempts > 0, "the ring never filled");
+    assert_eq!(lost.get("events_ring_full"), Some(&(lost_attempts + pending)), "{lost:?}");
+
+    let drops = server.drop_summary();
+    let lost_drops = drops.lost.unwrap().by_place.get("drops_ring_full").copied().unwrap_or(0);
+    assert!(drops.count + lost_drops >= ATTEMPTS as u64, "{} drops, {lost_drops} lost", drops.count);
+
+    // And after a flood everything is as before.
+    let after = Actor::run(&Part { name: "actor-after".to_owned(), times: 1, ..part });
+    assert_eq!(server.summary("actor-after").outcomes["refused"], after.report.attempts.len() as u64);
+    assert_eq!(server.stop(), Some(0));
 }

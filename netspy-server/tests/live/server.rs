@@ -6,7 +6,10 @@ use std::{
     sync::{Mutex, OnceLock},
 };
 
-use netspy_api::{Client, ConnectionEvent, DropEvent, Health, ListRequest, Lost};
+use netspy_api::{
+    Client, ConnectionEvent, ConnectionSummary, DropEvent, DropSummary, Health, ListRequest, Lost,
+    SummaryRequest,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::runtime::Runtime;
 
@@ -59,7 +62,8 @@ impl Server {
         Self { child: Mutex::new(Some(child)), client, runtime, _database: database }
     }
 
-    fn health(&self) -> Health {
+    /// What `/health` says.
+    pub fn health(&self) -> Health {
         self.runtime.block_on(self.client.health()).unwrap()
     }
 
@@ -84,10 +88,29 @@ impl Server {
         events
     }
 
+    /// How many attempts processes of this name made, by outcome, and what was lost meanwhile.
+    pub fn summary(&self, name: &str) -> ConnectionSummary {
+        let command = Some(name.to_owned());
+        let request = SummaryRequest { command, duration_seconds: Some(3600), ..SummaryRequest::default() };
+        self.runtime.block_on(self.client.connection_summary(&request)).unwrap()
+    }
+
+    /// How many packets were dropped, and what was lost meanwhile.
+    pub fn drop_summary(&self) -> DropSummary {
+        let request = SummaryRequest { duration_seconds: Some(3600), ..SummaryRequest::default() };
+        self.runtime.block_on(self.client.drop_summary(&request)).unwrap()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let child = self.child.lock().unwrap();
+        kill_process(Pid::from_child(child.as_ref().unwrap()), signal).unwrap();
+    }
+
     /// Tells it to stop; its exit code.
     pub fn stop(&self) -> Option<i32> {
+        self.signal(Signal::TERM);
         let mut child = self.child.lock().unwrap().take().unwrap();
-        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
         child.wait().unwrap().code()
     }
 }

@@ -24,6 +24,8 @@ use crate::domain::{Input, LossPlace, Ring, Source};
 /// While there is traffic the rings are looked at this often: waking the reader for each record would cost
 /// the traced programs many times what the record itself does.
 const POLL_EVERY: Duration = Duration::from_millis(1);
+/// Records taken from one ring before other work gets its turn: queries must not wait for ever.
+const RECORDS_AT_ONCE: u32 = 4096;
 /// Looks without a record before the reader goes to sleep.
 const IDLE_LOOKS: u32 = 20;
 /// Wall clock steps smaller than this are not worth a record of their own.
@@ -104,19 +106,24 @@ impl KernelSource {
 impl Source for KernelSource {
     fn drain(&mut self, take: &mut dyn FnMut(Input<'_>)) -> io::Result<bool> {
         self.check_clock(take);
-        let mut any = false;
+        let (mut any, mut more) = (false, false);
         for (ring, source) in [(Ring::Events, &mut self.events), (Ring::Drops, &mut self.drops)] {
-            while let Some(record) = source.next() {
-                any = true;
+            let mut taken = 0;
+            while taken < RECORDS_AT_ONCE
+                && let Some(record) = source.next()
+            {
+                taken += 1;
                 take(Input::Record { ring, bytes: &record });
             }
+            any |= taken > 0;
+            more |= taken == RECORDS_AT_ONCE;
         }
         self.check_loss(take)?;
         if let Some(logger) = &mut self.logger {
             logger.flush();
         }
         self.idle_looks = if any { 0 } else { self.idle_looks.saturating_add(1) };
-        Ok(any)
+        Ok(more)
     }
 
     fn wait(&mut self, wake: BorrowedFd<'_>, at_most: Option<Duration>) -> io::Result<()> {
