@@ -34,6 +34,7 @@ pub const TABLE: &[(&str, fn())] = &[
     ("a_packet_dropped_by_a_rule_on_its_way_out_has_its_owner", drop_by_output_rule),
     ("a_packet_dropped_by_a_rule_on_its_way_in_has_no_wrong_owner", drop_by_input_rule),
     ("a_recording_replays_to_the_same_answers", recording),
+    ("the_programs_own_words_are_in_the_log_only_when_asked_for", programs_log),
 ];
 
 /// A port on which nobody listens.
@@ -406,6 +407,18 @@ fn recording() {
     let replay = server::Server::start(&["--replay", path]);
     assert_eq!(seen(&replay), live);
     assert_eq!(replay.stop(), Some(0));
+}
+
+fn programs_log() {
+    let part = acting("actor-log", &closed_port("127.0.0.1:0"));
+    for (words, spoken) in [(&["-vv"][..], true), (&["-v"], false)] {
+        let server = server::Server::start(words);
+        let actor = Actor::run(&part);
+        assert_eq!(server.connections(Some(actor.report.pid), None).len(), 1);
+        assert_eq!(server.stop(), Some(0));
+        let said = server.log().contains(&format!("connect tgid {} errno 0", actor.report.pid));
+        assert_eq!(said, spoken, "{words:?}: {}", server.log());
+    }
 }
 
 /// More attempts than fit into the ring while the server does not read: the ledger must account for every

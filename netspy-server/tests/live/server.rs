@@ -3,7 +3,8 @@
 use std::{
     io::{BufRead, BufReader},
     process::{Child, Command, Stdio},
-    sync::{Mutex, OnceLock},
+    sync::{Arc, Mutex, OnceLock},
+    thread::JoinHandle,
 };
 
 use netspy_api::{
@@ -18,6 +19,8 @@ pub struct Server {
     child: Mutex<Option<Child>>,
     client: Client,
     runtime: Runtime,
+    said: Arc<Mutex<String>>,
+    listener: Mutex<Option<JoinHandle<()>>>,
     _database: tempfile::TempDir,
 }
 
@@ -56,10 +59,25 @@ impl Server {
                 break address.trim().to_owned();
             }
         };
-        // What it says from here on belongs to the test's output.
-        std::thread::spawn(move || log.map_while(Result::ok).for_each(|line| eprintln!("server: {line}")));
+        let said = Arc::new(Mutex::new(seen));
+        let more = Arc::clone(&said);
+        let listener = std::thread::spawn(move || {
+            for line in log.map_while(Result::ok) {
+                if line.contains("WARN") || line.contains("ERROR") {
+                    eprintln!("server: {line}");
+                }
+                more.lock().unwrap().push_str(&(line + "\n"));
+            }
+        });
         let (client, runtime) = (Client::new(&url).unwrap(), Runtime::new().unwrap());
-        Self { child: Mutex::new(Some(child)), client, runtime, _database: database }
+        Self {
+            child: Mutex::new(Some(child)),
+            client,
+            runtime,
+            said,
+            listener: Mutex::new(Some(listener)),
+            _database: database,
+        }
     }
 
     /// What `/health` says.
@@ -107,11 +125,18 @@ impl Server {
         kill_process(Pid::from_child(child.as_ref().unwrap()), signal).unwrap();
     }
 
+    /// Its log so far.
+    pub fn log(&self) -> String {
+        self.said.lock().unwrap().clone()
+    }
+
     /// Tells it to stop; its exit code.
     pub fn stop(&self) -> Option<i32> {
         self.signal(Signal::TERM);
         let mut child = self.child.lock().unwrap().take().unwrap();
-        child.wait().unwrap().code()
+        let code = child.wait().unwrap().code();
+        self.listener.lock().unwrap().take().unwrap().join().unwrap();
+        code
     }
 }
 
