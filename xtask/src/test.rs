@@ -73,6 +73,14 @@ fn announced(name: &str, step: impl FnOnce() -> Result<()>) -> (Duration, Result
 }
 
 fn prepare(root: &Path) -> Result<()> {
+    if !cfg!(target_os = "linux") {
+        bail!("the tests trace the Linux kernel, and this is {}", std::env::consts::OS);
+    }
+    if !packages::is_root()? {
+        bail!(
+            "the tests load eBPF programs and make network namespaces: run them as root, sudo -E cargo xtask test"
+        );
+    }
     packages::ensure(root, vm::PACKAGES)?;
     packages::ensure(root, PACKAGES)?;
     TOOLS.iter().try_for_each(|tool| packages::ensure_tool(root, tool))

@@ -1,9 +1,9 @@
 //! Recording: whatever passes from a source and a host to the pipeline is also written to a file.
 
 use std::{
-    fs::File,
+    fs::{File, OpenOptions},
     io::{self, BufWriter, Write},
-    os::fd::BorrowedFd,
+    os::{fd::BorrowedFd, unix::fs::OpenOptionsExt},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -22,9 +22,10 @@ struct Open {
 }
 
 impl Recorder {
-    /// Creates the file; an existing one is replaced.
+    /// Creates the file, for its owner only; an existing one is replaced.
     pub fn create(path: &Path, header: &TraceHeader) -> io::Result<Self> {
-        let mut out = BufWriter::with_capacity(1 << 16, File::create(path)?);
+        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        let mut out = BufWriter::with_capacity(1 << 16, file);
         write_header(&mut out, header)?;
         Ok(Self(Arc::new(Mutex::new(Open { out: Some(out) }))))
     }

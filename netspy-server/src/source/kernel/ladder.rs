@@ -66,7 +66,7 @@ impl Rung {
 /// Why nothing at all can be traced.
 #[derive(Debug, Error)]
 pub enum LoadError {
-    /// Not root.
+    /// Not root, or root without capabilities.
     #[error(
         "loading eBPF programs is not permitted: run netspy-server as root (sudo netspy-server), or give it the capabilities CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN"
     )]
@@ -186,7 +186,9 @@ fn open(layout: &KernelLayout, rung: Rung, verbose: bool) -> Result<Ebpf, LoadEr
         loader.map_max_entries("AYA_LOGS", 4096);
     }
     loader.load(OBJECT).map_err(|error| match &error {
-        aya::EbpfError::MapError(MapError::CreateError { io_error, .. }) if forbidden(io_error) => {
+        aya::EbpfError::MapError(MapError::CreateError { io_error, .. })
+            if io_error.kind() == io::ErrorKind::PermissionDenied =>
+        {
             LoadError::NotPermitted
         }
         _ => LoadError::Object(error),
@@ -207,14 +209,12 @@ enum RungError {
 impl RungError {
     fn is_forbidden(&self) -> bool {
         match self {
-            Self::Program { source: ProgramError::LoadError { io_error, .. }, .. } => forbidden(io_error),
+            Self::Program { source: ProgramError::LoadError { io_error, .. }, .. } => {
+                io_error.kind() == io::ErrorKind::PermissionDenied && !rustix::process::geteuid().is_root()
+            }
             _ => false,
         }
     }
-}
-
-fn forbidden(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::PermissionDenied && !rustix::process::geteuid().is_root()
 }
 
 /// An error in one line; the verifier's log goes to the debug log, it has hundreds.
