@@ -12,6 +12,12 @@ use std::{
 };
 
 use insta::assert_snapshot;
+use rmcp::{
+    ServiceExt,
+    model::{CallToolRequestParams, ClientConfig},
+    transport::TokioChildProcess,
+};
+use serde_json::json;
 use support::netspy;
 
 /// The server, as another package of the workspace builds it.
@@ -19,6 +25,11 @@ fn server_binary() -> PathBuf {
     let built = Command::new(env!("CARGO")).args(["build", "--quiet", "--package", "netspy-server"]).status();
     assert!(built.unwrap().success());
     Path::new(env!("CARGO_BIN_EXE_netspy")).with_file_name("netspy-server")
+}
+
+/// The recording that ships.
+fn demo() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../netspy-server/traces/demo.netspy")
 }
 
 struct Server {
@@ -49,8 +60,7 @@ impl Drop for Server {
 
 #[test]
 fn the_recording_that_ships_tells_its_story() {
-    let trace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../netspy-server/traces/demo.netspy");
-    let server = Server::start(&["--replay", trace.to_str().unwrap()]);
+    let server = Server::start(&["--replay", demo().to_str().unwrap()]);
     for (name, words) in [
         ("summary", &["summary", "--process", "curl"][..]),
         ("list", &["list"]),
@@ -64,6 +74,25 @@ fn the_recording_that_ships_tells_its_story() {
         let shown = format!("$ netspy {}\n{}", words.join(" "), netspy(&server.url, words, "").shown());
         assert_snapshot!(format!("demo_{name}"), shown);
     }
+}
+
+#[tokio::test]
+async fn an_agent_is_told_the_same() {
+    let server = Server::start(&["--replay", demo().to_str().unwrap()]);
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_netspy"));
+    command.args(["mcp", "--server", &server.url]);
+    let agent = ClientConfig::default().serve(TokioChildProcess::new(command).unwrap()).await.unwrap();
+    let arguments = json!({"process_name": "ssh"}).as_object().unwrap().clone();
+    let request = CallToolRequestParams::new("list_connections").with_arguments(arguments);
+    let value = agent.call_tool(request).await.unwrap().structured_content.unwrap();
+    assert_eq!(value["rows"].as_array().unwrap().len(), 1, "{value}");
+    let column = |name: &str| {
+        let at = value["columns"].as_array().unwrap().iter().position(|column| column == name).unwrap();
+        value["rows"][0][at].clone()
+    };
+    assert_eq!((column("outcome"), column("errno_name")), (json!("refused"), json!("ECONNREFUSED")));
+    assert_eq!(value["lost"]["total"], 0);
+    agent.cancel().await.unwrap();
 }
 
 #[test]

@@ -55,7 +55,7 @@ const COLUMNS: [&str; 10] = [
     "pid",
     "source",
     "outcome",
-    "errno",
+    "errno_name",
     "stage",
     "latency_us",
 ];
