@@ -63,7 +63,6 @@ pub fn report(ctx: &impl EbpfContext, call: &Inflight, errno: u32) {
         emit::lost(loss::SOCKETS_FULL);
         return;
     }
-    debug!(ctx, "connect tgid {} errno {}", followed.owner.tgid, errno);
     let delivered = emit::submit(&EVENTS, loss::EVENTS_RING_FULL, |record: &mut ConnectRecord| {
         record.header = emit::header::<ConnectRecord>(kind::CONNECT, call.started_ns);
         record.key = ConnectionKey { socket: call.socket, started_ns: call.started_ns };
@@ -84,6 +83,8 @@ pub fn report(ctx: &impl EbpfContext, call: &Inflight, errno: u32) {
         // Lost once: its outcome must not come alone and be counted again.
         let _ = SOCKETS.remove(call.socket);
     }
+    // Always last: what follows a line of log is verified once for each way that writing it can end.
+    debug!(ctx, "connect tgid {} errno {}", followed.owner.tgid, errno);
 }
 
 /// Address and port of a `struct sockaddr` of `family`, read by `read(target, offset)`.

@@ -34,7 +34,6 @@ pub fn dropped(ctx: &RawTracePointContext) {
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     let reason = reason(ctx);
-    debug!(ctx, "drop reason {} length {}", reason, read_or_zero::<u32>(skb, offset!(skb_len)));
     emit::submit(&DROPS, loss::DROPS_RING_FULL, |record: &mut DropRecord| {
         record.header = emit::header::<DropRecord>(kind::DROP, now);
         record.location = location;
@@ -50,6 +49,7 @@ pub fn dropped(ctx: &RawTracePointContext) {
         }
         own(socket, record);
     });
+    debug!(ctx, "drop reason {} length {}", reason, read_or_zero::<u32>(skb, offset!(skb_len)));
 }
 
 /// Writes whose socket it is, where that is known.

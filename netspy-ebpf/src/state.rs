@@ -108,7 +108,6 @@ fn call_on(socket: u64) -> Option<&'static mut Inflight> {
 
 #[inline(always)]
 fn settle(ctx: &RawTracePointContext, socket: u64, started_ns: u64, established: u32, errno: u32) {
-    debug!(ctx, "outcome of the connect at {}: established {} errno {}", started_ns, established, errno);
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     emit::submit(&EVENTS, loss::EVENTS_RING_FULL, |record: &mut OutcomeRecord| {
@@ -122,4 +121,5 @@ fn settle(ctx: &RawTracePointContext, socket: u64, started_ns: u64, established:
             record.tuple.source_port = u16::from_be(read_or_zero(socket, offset!(sock_sport)));
         }
     });
+    debug!(ctx, "outcome of the connect at {}: established {} errno {}", started_ns, established, errno);
 }
