@@ -107,6 +107,35 @@ fn without_root_it_says_so() {
 }
 
 #[test]
+fn without_the_kernels_types_it_says_so() {
+    let installed = Installed::new();
+    let script = "mount -t tmpfs none /sys/kernel/btf && exec ./netspy-server --port 0 --db x.db";
+    let output =
+        Command::new("unshare").args(["--mount", "sh", "-c", script]).current_dir(&installed.0).output();
+    let text = failure(&output.unwrap());
+    assert!(text.contains("/sys/kernel/btf/vmlinux") && text.contains("CONFIG_DEBUG_INFO_BTF"), "{text}");
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_had_does_not_take_the_other_with_it() {
+    let installed = Installed::new();
+    let mut command = installed.command(&["--port", "0", "--db", "x.db", "--hooks", "kprobe"]);
+    let server = Running::start(&mut command);
+    let health = Client::new(&server.url).unwrap().health().await.unwrap();
+    let state = |name: &str| health.programs.iter().find(|program| program.name == name).unwrap();
+    assert_eq!(state("packet_drop").status, "active");
+    let connection = state("connection");
+    // Where perf knows kprobes (Documentation/ABI/testing/sysfs-bus-event_source-devices) the rung holds.
+    if Path::new("/sys/bus/event_source/devices/kprobe").exists() {
+        assert_eq!((health.status.as_str(), connection.rung.as_str()), ("healthy", "kprobe"));
+    } else {
+        assert_eq!((health.status.as_str(), connection.status.as_str()), ("degraded", "inactive"));
+        assert!(connection.note.contains("devices/kprobe"), "{}", connection.note);
+    }
+    assert_eq!(server.stop(Signal::TERM), Some(0));
+}
+
+#[test]
 fn what_is_not_a_recording_is_not_replayed() {
     let installed = Installed::new();
     let text = installed.fails(&["--port", "0", "--replay", "netspy-server"]);

@@ -21,6 +21,7 @@ pub const TABLE: &[(&str, fn())] = &[
     ("connect_to_a_closed_port_is_refused", connects::refused),
     ("connect_from_a_bound_port_keeps_it", connects::refused_from_a_bound_port),
     ("connect_without_a_route_is_unreachable", connects::unreachable),
+    ("connect_to_a_host_that_is_not_there_is_unreachable", connects::no_such_host),
     ("connect_without_a_free_port_fails_at_bind", connects::no_free_port),
     ("connect_that_nobody_answers_times_out", connects::timed_out),
     ("non_blocking_connect_is_established", connects::non_blocking),

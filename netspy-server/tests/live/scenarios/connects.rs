@@ -46,6 +46,23 @@ pub fn unreachable() {
     assert_failed(&event, "unreachable", "route", libc::ENETUNREACH, "ENETUNREACH");
 }
 
+pub fn no_such_host() {
+    let mut part = acting("actor-nohost", "192.0.2.2:80");
+    // A network of its own with nobody else on it. By its path: a shell built into busybox has an `ip` without veth.
+    let commands = [
+        "link add here type veth peer name there",
+        "address add 192.0.2.1/24 dev here",
+        "link set here up",
+        "link set there up",
+    ];
+    part.namespace = Some(commands.map(|command| format!("/usr/sbin/ip {command}")).to_vec());
+    let actor = Actor::run(&part);
+    assert_eq!(actor.attempt().errno, libc::EHOSTUNREACH);
+    let event = only_connection(&actor, &part);
+    assert_failed(&event, "unreachable", "handshake", libc::EHOSTUNREACH, "EHOSTUNREACH");
+    assert_eq!(event.source_ip.as_deref(), Some("192.0.2.1"));
+}
+
 pub fn no_free_port() {
     let mut part = acting("actor-noport", "127.0.0.1:90");
     part.namespace = Some(Vec::new());
