@@ -1,6 +1,9 @@
 //! Delivery to the server, and the count of what could not be delivered.
 
-use core::mem::MaybeUninit;
+use core::{
+    intrinsics::{AtomicOrdering, atomic_xadd},
+    mem::MaybeUninit,
+};
 
 use aya_ebpf::{
     bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
@@ -39,7 +42,8 @@ pub fn submit<T: 'static>(ring: &RingBuf, full: u32, fill: impl FnOnce(&mut T)) 
 #[inline(always)]
 pub fn lost(place: u32) {
     if let Some(count) = LOSS.get_ptr_mut(place) {
-        // SAFETY: a per-CPU slot; a program is not preempted by another on its CPU between read and write.
-        unsafe { *count += 1 };
+        // Atomic although each CPU has its own: softirq interrupts a program in process context.
+        // SAFETY: the map's value is an aligned u64 that lives as long as the map.
+        unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(count, 1) };
     }
 }
