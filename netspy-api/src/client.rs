@@ -16,8 +16,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{
-    ConnectionEvent, ConnectionSummary, DropEvent, DropSummary, ErrorBody, EventsByPid, Health, ListRequest,
-    Programs, SummaryRequest,
+    ConnectionEvent, ConnectionSummary, DropEvent, DropSummary, ErrorBody, EventList, EventsByPid,
+    EventsRequest, Health, ListRequest, Listeners, Programs, SummaryRequest,
 };
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -150,6 +150,16 @@ impl Client {
         request: &ListRequest,
     ) -> Result<EventsByPid<DropEvent>, ClientError> {
         self.list("api/list-packet-drops", request).await
+    }
+
+    /// Who waits for connections or datagrams at this moment.
+    pub async fn listeners(&self) -> Result<Listeners, ClientError> {
+        self.send(self.http.get(self.url("api/listeners"))).await
+    }
+
+    /// The newest events, of one type or of all.
+    pub async fn events(&self, request: &EventsRequest) -> Result<EventList, ClientError> {
+        self.send(self.http.get(self.url("api/events")).query(request)).await
     }
 
     /// What is traced, and how.

@@ -11,8 +11,9 @@ mod request;
 mod response;
 
 pub use client::{Client, ClientError};
-pub use event::{ConnectionEvent, DropEvent, Event};
+pub use event::{Ancestor, ConnectionEvent, DropEvent, Event, TroubleEvent};
 pub use request::{EventsRequest, ListRequest, SummaryRequest};
 pub use response::{
-    ConnectionSummary, DropSummary, ErrorBody, EventList, EventsByPid, Health, Lost, Program, Programs,
+    ConnectionSummary, DropSummary, ErrorBody, EventList, EventsByPid, Health, Listeners, ListeningSocket,
+    Location, Lost, Program, Programs, RefusedRung, Sampled,
 };

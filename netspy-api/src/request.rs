@@ -58,7 +58,8 @@ pub struct ListRequest {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct EventsRequest {
-    /// `connection` or `packet_drop`; absent or empty for both, anything else matches nothing.
+    /// `connection`, `packet_drop`, `retransmit`, `reset_sent`, `reset_received` or `listen_overflow`; absent or
+    /// empty for all, anything else matches nothing.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub event_type: Option<String>,
     /// The rest.

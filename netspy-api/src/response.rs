@@ -15,6 +15,36 @@ pub struct Lost {
     pub total: u64,
     /// The same by place, such as `events_ring_full`; places without loss are absent.
     pub by_place: BTreeMap<String, u64>,
+    /// The same by event (a name of `/api/programs`), as far as the place knows what it lost; the sum may be less
+    /// than `total`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub by_kind: BTreeMap<String, u64>,
+}
+
+/// In a flood of drops or other trouble not every event has a record, but each is counted: how many of the
+/// window there were, and how many of them can be listed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Sampled {
+    /// Events that match: an exact number.
+    pub counted: u64,
+    /// Of these, events with a record of their own.
+    pub recorded: u64,
+    /// Where a pid or name was asked for: further events without a record whose owner is not known. Any of them
+    /// may match.
+    pub unattributed: u64,
+}
+
+/// Drops at one place in the kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Location {
+    /// Kernel code that dropped them: `symbol+0xoffset`.
+    pub location: String,
+    /// The kernel's name for the reason.
+    pub reason: String,
+    /// How many.
+    pub count: u64,
 }
 
 /// Answer of `/api/connection-summary`.
@@ -41,6 +71,8 @@ pub struct ConnectionSummary {
     /// Attempts by outcome; outcomes that did not occur are absent.
     #[serde(deserialize_with = "null_is_default")]
     pub outcomes: BTreeMap<String, u64>,
+    /// Connections that peers made to these processes; not part of `count`.
+    pub inbound: u64,
     /// What the window is missing; absent in answers of the earlier server.
     pub lost: Option<Lost>,
 }
@@ -69,6 +101,14 @@ pub struct DropSummary {
     /// Drops by reason.
     #[serde(deserialize_with = "null_is_default")]
     pub reasons: BTreeMap<String, u64>,
+    /// Drops by class: `harmful`, `expected`, `unclassified`; classes that did not occur are absent.
+    #[serde(deserialize_with = "null_is_default")]
+    pub classes: BTreeMap<String, u64>,
+    /// Where in the kernel the unclassified ones were dropped, most first, at most 20 places.
+    #[serde(deserialize_with = "null_is_default")]
+    pub unclassified_at: Vec<Location>,
+    /// How many of them have a record; absent in answers of the earlier server.
+    pub sampled: Option<Sampled>,
     /// What the window is missing; absent in answers of the earlier server.
     pub lost: Option<Lost>,
 }
@@ -91,6 +131,9 @@ pub struct EventsByPid<T> {
     pub total_count: Option<u64>,
     /// Whether the limit left any out.
     pub truncated: bool,
+    /// Drops: how many have a record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sampled: Option<Sampled>,
     /// What the window is missing; absent in answers of the earlier server.
     pub lost: Option<Lost>,
 }
@@ -104,6 +147,7 @@ impl<T> Default for EventsByPid<T> {
             total_pids: 0,
             total_count: None,
             truncated: false,
+            sampled: None,
             lost: None,
         }
     }
@@ -124,6 +168,8 @@ pub struct EventList {
     pub query_time: String,
     /// The conditions as they were understood.
     pub filters: BTreeMap<String, serde_json::Value>,
+    /// How many of the events other than connections have a record.
+    pub sampled: Option<Sampled>,
     /// What the window is missing.
     pub lost: Option<Lost>,
 }
@@ -132,7 +178,7 @@ pub struct EventList {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Program {
-    /// `connection` or `packet_drop`.
+    /// `connection`, `accept`, or a type of event.
     pub name: String,
     /// `eBPF`.
     #[serde(rename = "type")]
@@ -143,8 +189,28 @@ pub struct Program {
     pub id: u32,
     /// `kprobe`, `tracepoint`, `replay` or `none`.
     pub rung: String,
-    /// Why no better rung was taken; empty on the best one.
+    /// Why no better rung was taken, what is missing and what the check at start said, in one line; empty where
+    /// there is nothing to say.
     pub note: String,
+    /// The better rungs, best first.
+    pub refused: Vec<RefusedRung>,
+    /// What is missing on the rung that was taken.
+    pub remarks: Vec<String>,
+    /// Whether what the programs reported of the server's own connections at start was right: `passed`; `undone`
+    /// (it could not be compared); `failed` (the event was disabled); `none` (there was nothing to compare).
+    pub check: String,
+}
+
+/// A rung that an event does not stand on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct RefusedRung {
+    /// `kprobe`, `fentry` or `tracepoint`.
+    pub rung: String,
+    /// Why not.
+    pub reason: String,
+    /// What would change that.
+    pub remedy: String,
 }
 
 /// Answer of `/api/programs`.
@@ -203,4 +269,45 @@ fn null_lists_are_empty<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 ) -> Result<BTreeMap<String, Vec<T>>, D::Error> {
     let lists: Option<BTreeMap<String, Option<Vec<T>>>> = Option::deserialize(d)?;
     Ok(lists.unwrap_or_default().into_iter().map(|(pid, list)| (pid, list.unwrap_or_default())).collect())
+}
+
+/// Who waits for connections or datagrams at one address or path.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ListeningSocket {
+    /// A process that has the socket open (the lowest pid of several); 0 where none could be seen.
+    pub pid: u32,
+    /// Its name.
+    pub process: String,
+    /// `TCP`, `UDP` or `UNIX`.
+    pub protocol: String,
+    /// Local address; unspecified (`0.0.0.0`, `::`) for all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// Local port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// `UNIX`: its path; an abstract name begins with `@`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Connections that wait to be accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backlog: Option<u32>,
+    /// How many may wait; further ones are refused or ignored by the kernel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backlog_limit: Option<u32>,
+    /// Inode number of the network namespace.
+    pub netns: u32,
+}
+
+/// Answer of `/api/listeners`: the state at the moment of the request.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Listeners {
+    /// How many there are.
+    pub count: u64,
+    /// Each of them.
+    pub listeners: Vec<ListeningSocket>,
+    /// RFC 3339, whole seconds, in the server's zone.
+    pub query_time: String,
 }

@@ -10,11 +10,12 @@ use serde_json::{Map, Value};
 use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::EnvFilter;
 
+use crate::ai::Settings;
 use crate::cli::{Cli, Command};
 use crate::output::{self, Exit};
 use crate::render::escape;
 use crate::session::Session;
-use crate::{argv, mcp, registry, repl};
+use crate::{argv, files, install, mcp, registry, repl};
 
 /// Runs netspy with a command line, its own name first.
 pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> Exit {
@@ -45,7 +46,15 @@ fn dispatch(cli: Cli, runtime: &Runtime) -> Exit {
         }
     };
     tracing::debug!(server = client.address(), "asking");
-    let session = Session { client, format: cli.output };
+    let unusual = cli.unusual_server().map(str::to_owned);
+    let ai = match Settings::read(&cli.ai, |name| std::env::var(name).ok(), files::state()) {
+        Ok(ai) => ai,
+        Err(reason) => {
+            output::words(&format!("Error: {}", escape::text(&reason)));
+            return Exit::Usage;
+        }
+    };
+    let session = Session { client, format: cli.output, ai };
     match (cli.tool(), cli.command, cli.flags.arguments()) {
         (Some(_), Some(_), _) => misused("--tool and a command cannot be used together"),
         (None, _, stray) if !stray.is_empty() => misused(
@@ -57,7 +66,10 @@ fn dispatch(cli: Cli, runtime: &Runtime) -> Exit {
         (None, Some(Command::Ask(ask)), _) => {
             output::settle(runtime.block_on(session.ask(&ask, session.format)))
         }
-        (None, Some(Command::Mcp), _) => runtime.block_on(mcp::serve_stdio(session.client)),
+        (None, Some(Command::Mcp(flags)), _) => {
+            runtime.block_on(mcp::run(session.client, session.ai, *flags))
+        }
+        (None, Some(Command::Install(flags)), _) => output::settle(install::run(&flags, unusual.as_deref())),
         (None, None, _) => output::settle(repl::run(&session, runtime)),
     }
 }

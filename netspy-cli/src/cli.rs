@@ -3,14 +3,21 @@
 //! Flags only say what was typed. What a value may be is the tool's business (`registry::arguments`), so that
 //! every front answers the same way to the same mistake.
 
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
 use clap::builder::{PossibleValue, PossibleValuesParser};
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use serde_json::{Map, Value};
 
+use crate::ai::AiFlags;
+use crate::install::InstallFlags;
 use crate::output::Format;
 use crate::registry::{self, Tool};
 
 const DEFAULT_SERVER: &str = "http://localhost:8080";
+const DEFAULT_HTTP: &str = "127.0.0.1:8000";
 
 /// Ask which process talks to whom, what fails, what is dropped, and why.
 ///
@@ -36,6 +43,8 @@ pub(crate) struct Cli {
     tool: Option<String>,
     #[command(flatten)]
     pub(crate) flags: ToolFlags,
+    #[command(flatten)]
+    pub(crate) ai: AiFlags,
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 }
@@ -47,6 +56,11 @@ impl Cli {
     /// An empty address, from the environment perhaps, is no address.
     pub(crate) fn server(&self) -> &str {
         if self.server.is_empty() { DEFAULT_SERVER } else { &self.server }
+    }
+
+    /// The address if it is not the usual one.
+    pub(crate) fn unusual_server(&self) -> Option<&str> {
+        Some(self.server()).filter(|server| *server != DEFAULT_SERVER)
     }
 
     /// The tool that was named.
@@ -66,8 +80,84 @@ fn tool_names() -> PossibleValuesParser {
 pub(crate) enum Command {
     #[command(flatten)]
     Ask(Ask),
-    /// Serve the tools to an AI agent: MCP over standard input and output
-    Mcp,
+    /// Serve the tools to AI agents: MCP over standard input and output, or over HTTP
+    Mcp(Box<McpFlags>),
+    /// Enter netspy into the settings of an AI client
+    Install(InstallFlags),
+}
+
+/// How the tools are served.
+#[derive(Args, Debug)]
+pub(crate) struct McpFlags {
+    /// Serve MCP over HTTP at this address, path /mcp, instead of standard input and output
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = DEFAULT_HTTP)]
+    pub(crate) http: Option<SocketAddr>,
+    /// Serve only these tools
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = tool_names())]
+    pub(crate) tools: Vec<String>,
+    /// Serve only these sets of tools
+    #[arg(long, value_name = "SETS", value_delimiter = ',')]
+    pub(crate) toolsets: Vec<Toolset>,
+    #[command(flatten)]
+    pub(crate) access: AccessFlags,
+    #[command(subcommand)]
+    pub(crate) command: Option<McpCommand>,
+}
+
+/// Tools that belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Toolset {
+    /// What is recorded, and what happens now
+    Core,
+    /// What may ask a model
+    Ai,
+}
+
+/// Who may call over HTTP.
+#[derive(Args, Debug)]
+pub(crate) struct AccessFlags {
+    /// Only callers with a token of this file (made by `netspy mcp token`)
+    #[arg(long, value_name = "FILE", requires = "http")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Only callers with a token of this OAuth authorization server, for this resource (RFC 9728)
+    #[arg(long, value_name = "URL", requires = "http")]
+    pub(crate) oauth_issuer: Option<reqwest::Url>,
+    /// What tokens must be made out to, if not the address that is served: the URL that clients use
+    #[arg(long, value_name = "URL", requires = "oauth_issuer")]
+    pub(crate) oauth_resource: Option<reqwest::Url>,
+    /// Also answer requests for this host name (HOST or HOST:PORT)
+    #[arg(long, value_name = "HOST", value_delimiter = ',', requires = "http")]
+    pub(crate) allow_host: Vec<String>,
+    /// Also answer web pages of this origin, such as `https://HOST`
+    #[arg(long, value_name = "ORIGIN", value_delimiter = ',', requires = "http")]
+    pub(crate) allow_origin: Vec<String>,
+    /// Most requests of one caller in a minute
+    #[arg(long, value_name = "COUNT", default_value = "300", requires = "http")]
+    pub(crate) rate: NonZeroU32,
+    /// Append a line of JSON per request to this file
+    #[arg(long, value_name = "FILE", requires = "http")]
+    pub(crate) audit: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum McpCommand {
+    /// Make a bearer token: prints it once, and adds its hash to a file
+    Token(TokenFlags),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TokenFlags {
+    /// Whose it is: letters, digits, dots and dashes
+    pub(crate) name: String,
+    /// The file with the hashes of all tokens
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// What it allows
+    #[arg(long, value_name = "SCOPES", value_delimiter = ',', default_value = "netspy:read")]
+    pub(crate) scopes: Vec<String>,
+    /// How long it is good for
+    #[arg(long, value_name = "TIME", default_value = "90d")]
+    pub(crate) expires: String,
 }
 
 /// One line typed at the prompt.
@@ -99,130 +189,195 @@ pub(crate) enum LineCommand {
 /// Commands that are answered, wherever they are typed.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Ask {
-    /// Get network connection summary
+    /// Count connections by outcome
     Summary(WindowFlags),
     /// List recent connections
     List(ListFlags),
-    /// Get packet drop summary
-    Dropsummary(WindowFlags),
     /// List recent packet drops
-    Droplist(ListFlags),
-    /// Analyze connection patterns
+    #[command(visible_alias = "droplist")]
+    Drops(DropListFlags),
+    /// Count packet drops by reason
+    Dropsummary(DropWindowFlags),
+    /// Group connections by destination and outcome
     Analyze(WindowFlags),
+    /// Print connections as they happen
+    Follow(FollowFlags),
+    /// Explain what fails: what the errors mean, and what to look at
+    Why(WhyFlags),
+    /// Show what is traced, how, and what was lost
+    Status,
+    /// Explain a summary, by a model if one is configured
+    Insights(Words),
+    /// Answer a question in plain words, by a model if one is configured
+    #[command(alias = "contextual")]
+    #[command(name = "ask")]
+    Question(AskFlags),
     /// Show available MCP tools
     Tools,
 }
 
 impl Ask {
-    /// The tool that answers, with its arguments; none where the registry itself is the answer.
+    /// The tool that answers, with its arguments; none where there is more than one answer.
     pub(crate) fn tool(&self) -> Option<(&'static Tool, Map<String, Value>)> {
         let (name, arguments) = match self {
             Ask::Summary(flags) => ("get_network_summary", flags.arguments()),
             Ask::List(flags) => ("list_connections", flags.arguments()),
+            Ask::Drops(flags) => ("list_packet_drops", flags.arguments()),
             Ask::Dropsummary(flags) => ("get_packet_drop_summary", flags.arguments()),
-            Ask::Droplist(flags) => ("list_packet_drops", flags.arguments()),
             Ask::Analyze(flags) => ("analyze_patterns", flags.arguments()),
-            Ask::Tools => return None,
+            Ask::Why(flags) => ("explain_failures", flags.arguments()),
+            Ask::Status => ("get_status", Map::new()),
+            Ask::Insights(words) => ("ai_insights", words.argument("summary_text")),
+            Ask::Question(flags) => ("contextual_analysis", flags.arguments()),
+            Ask::Follow(_) | Ask::Tools => return None,
         };
         registry::find(name).map(|tool| (tool, arguments))
     }
 }
 
+/// A text of several words, quoted or not.
 #[derive(Args, Debug)]
-pub(crate) struct WindowFlags {
+pub(crate) struct Words {
+    /// The text
+    #[arg(required = true, value_name = "WORDS")]
+    words: Vec<String>,
+}
+
+impl Words {
+    fn argument(&self, name: &str) -> Map<String, Value> {
+        [(name.to_owned(), self.words.join(" ").into())].into_iter().collect()
+    }
+}
+
+/// A question, and what it is about.
+#[derive(Args, Debug)]
+pub(crate) struct AskFlags {
+    #[command(flatten)]
+    words: Words,
     #[command(flatten)]
     target: Target,
     #[command(flatten)]
     window: Window,
 }
 
-#[derive(Args, Debug)]
-pub(crate) struct ListFlags {
-    #[command(flatten)]
-    target: Target,
-    #[command(flatten)]
-    length: Length,
+impl AskFlags {
+    fn arguments(&self) -> Map<String, Value> {
+        let mut arguments = self.words.argument("query");
+        self.target.add(&mut arguments);
+        self.window.add(&mut arguments);
+        arguments
+    }
 }
 
-/// Flags of `--tool`: those of every tool.
-#[derive(Args, Debug)]
-pub(crate) struct ToolFlags {
-    #[command(flatten)]
-    target: Target,
-    #[command(flatten)]
-    window: Window,
-    #[command(flatten)]
-    length: Length,
+/// A command's flags: the groups that it takes.
+macro_rules! flags {
+    ($(#[$doc:meta])* $name:ident: $($group:ident: $type:ident),+) => {
+        $(#[$doc])*
+        #[derive(Args, Debug)]
+        pub(crate) struct $name {
+            $(#[command(flatten)] $group: $type,)+
+        }
+
+        impl $name {
+            pub(crate) fn arguments(&self) -> Map<String, Value> {
+                let mut arguments = Map::new();
+                $(self.$group.add(&mut arguments);)+
+                arguments
+            }
+        }
+    };
 }
 
-#[derive(Args, Debug)]
-struct Target {
+flags!(WindowFlags: target: Target, remote: Remote, failed: Failed, window: Window, since: Since);
+flags!(DropWindowFlags: target: Target, remote: Remote, window: Window, since: Since);
+flags!(ListFlags: target: Target, remote: Remote, failed: Failed, since: Since, length: Length);
+flags!(DropListFlags: target: Target, remote: Remote, since: Since, length: Length);
+flags!(FollowFlags: target: Target, remote: Remote, failed: Failed, watch: Watch);
+flags!(WhyFlags: target: Target, remote: Remote, since: Since);
+flags!(
+    /// Flags of `--tool`: those of every tool.
+    ToolFlags: target: Target, remote: Remote, failed: Failed, window: Window, since: Since, length: Length,
+    watch: Watch, text: Text
+);
+
+/// A group of flags: what was typed, by the tools' names for it.
+macro_rules! group {
+    ($name:ident { $($(#[$meta:meta])* $field:ident: $type:ty => $argument:literal,)+ }) => {
+        #[derive(Args, Debug)]
+        pub(crate) struct $name {
+            $($(#[$meta])* $field: Option<$type>,)+
+        }
+
+        impl $name {
+            fn add(&self, arguments: &mut Map<String, Value>) {
+                $(if let Some(value) = &self.$field {
+                    arguments.insert($argument.to_owned(), Value::from(value.clone()));
+                })+
+            }
+        }
+    };
+}
+
+group!(Target {
     /// Only this process id; 0 for any
     #[arg(long, allow_negative_numbers = true)]
-    pid: Option<i64>,
+    pid: i64 => "pid",
     /// Only processes of this name; empty for any
     // A login shell is called `-bash`.
     #[arg(long, value_name = "NAME", aliases = ["process-name", "process_name"], allow_hyphen_values = true)]
-    process: Option<String>,
-}
+    process: String => "process_name",
+});
 
-#[derive(Args, Debug)]
-struct Window {
+group!(Remote {
+    /// Only this remote address or network, such as 10.0.0.0/8
+    #[arg(long, value_name = "ADDRESS")]
+    to: String => "to",
+    /// Only this remote port
+    #[arg(long, allow_negative_numbers = true)]
+    port: i64 => "port",
+});
+
+group!(Failed {
+    /// Only connections that failed
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    failed: bool => "failed",
+});
+
+group!(Window {
     /// Seconds to look back; 0 for 60
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
-    duration: Option<i64>,
-}
+    duration: i64 => "duration",
+});
 
-#[derive(Args, Debug)]
-struct Length {
+group!(Since {
+    /// How far to look back: 30s, 10m, 2h, 1d, or a moment (RFC 3339)
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    since: String => "since",
+});
+
+group!(Length {
     /// Most events to show; 0 for 10 (with --tool, 100 if not given)
     #[arg(long, value_name = "COUNT", alias = "max_events", allow_negative_numbers = true)]
-    max_events: Option<i64>,
-}
+    max_events: i64 => "max_events",
+    /// Longest answer, for a model to read; the answer says where the next page begins
+    #[arg(long, value_name = "COUNT", alias = "max_tokens", allow_negative_numbers = true, hide = true)]
+    max_tokens: i64 => "max_tokens",
+    /// Where an earlier answer ended: its `next_cursor`
+    #[arg(long)]
+    cursor: String => "cursor",
+});
 
-impl WindowFlags {
-    fn arguments(&self) -> Map<String, Value> {
-        given([self.target.pid(), self.target.process_name(), self.window.argument()])
-    }
-}
+group!(Watch {
+    /// How long to watch; 0 for 10 (follow: until Ctrl-C)
+    #[arg(long, allow_negative_numbers = true)]
+    seconds: i64 => "seconds",
+});
 
-impl ListFlags {
-    fn arguments(&self) -> Map<String, Value> {
-        given([self.target.pid(), self.target.process_name(), self.length.argument()])
-    }
-}
-
-impl ToolFlags {
-    pub(crate) fn arguments(&self) -> Map<String, Value> {
-        let Self { target, window, length } = self;
-        given([target.pid(), target.process_name(), window.argument(), length.argument()])
-    }
-}
-
-type Argument = (&'static str, Option<Value>);
-
-impl Target {
-    fn pid(&self) -> Argument {
-        ("pid", self.pid.map(Value::from))
-    }
-
-    fn process_name(&self) -> Argument {
-        ("process_name", self.process.clone().map(Value::from))
-    }
-}
-
-impl Window {
-    fn argument(&self) -> Argument {
-        ("duration", self.duration.map(Value::from))
-    }
-}
-
-impl Length {
-    fn argument(&self) -> Argument {
-        ("max_events", self.max_events.map(Value::from))
-    }
-}
-
-fn given<const N: usize>(arguments: [Argument; N]) -> Map<String, Value> {
-    arguments.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
-}
+group!(Text {
+    /// What another tool answered
+    #[arg(long, value_name = "TEXT", alias = "summary_text")]
+    summary_text: String => "summary_text",
+    /// What to find out, in plain words
+    #[arg(long, value_name = "TEXT")]
+    query: String => "query",
+});

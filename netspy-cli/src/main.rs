@@ -1,17 +1,7 @@
-//! `netspy`: ask which process talks to whom, what fails, what is dropped, and why.
-
-mod app;
-mod argv;
-mod cli;
-mod mcp;
-mod output;
-mod registry;
-mod render;
-mod repl;
-mod session;
+//! `netspy`: the program; everything is in the library.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    app::run(std::env::args_os()).into()
+    netspy_cli::run(std::env::args_os())
 }

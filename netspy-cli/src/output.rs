@@ -18,6 +18,10 @@ pub(crate) enum Format {
     Text,
     /// One JSON object on one line, with everything the text says and more.
     Json,
+    /// One JSON object per row of a list, each on a line.
+    Ndjson,
+    /// The rows of a list, with their names in the first line (RFC 4180).
+    Csv,
 }
 
 /// How it went, worst last: a script of several commands ends with the worst of them.

@@ -201,3 +201,29 @@ fn a_reader_that_has_seen_enough_is_success() {
     drop(netspy.stdout.take());
     assert_eq!(netspy.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn following_asks_again_and_again_and_tells_nothing_of_before() {
+    let server = Stub::of("names");
+    let run = server.netspy(&["follow", "--seconds", "2"]);
+    assert_eq!(run.shown(), "--- stderr\nFollowing connections; Ctrl-C ends\n--- exit 0");
+    assert!(server.asked().len() > 3, "{:?}", server.asked());
+    assert_eq!(netspy(&nobody(), &["follow"], "").code, Some(3));
+    assert_eq!(server.netspy(&["follow", "-o", "csv"]).code, Some(2));
+}
+
+#[test]
+fn rows_can_be_had_as_lines() {
+    let server = Stub::of("hostile");
+    let csv = server.netspy(&["list", "-o", "csv"]);
+    assert_eq!((csv.code, csv.stdout.lines().count()), (Some(0), 2), "{}", csv.shown());
+    assert!(csv.stdout.starts_with("time,destination,protocol,process_name,pid,") && is_safe(&csv.stdout));
+    let ndjson = server.netspy(&["list", "-o", "ndjson"]).stdout;
+    let row: Value = serde_json::from_str(ndjson.lines().next().unwrap()).unwrap();
+    assert!(row["process_name"].as_str().unwrap().contains("evil") && is_safe(&ndjson), "{ndjson}");
+    let counts = server.netspy(&["summary", "-o", "csv"]);
+    assert_eq!(
+        (counts.code, counts.stderr.as_str()),
+        (Some(2), "Error: get_network_summary has no rows; use -o json\n")
+    );
+}

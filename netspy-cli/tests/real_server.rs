@@ -67,6 +67,8 @@ fn the_recording_that_ships_tells_its_story() {
         ("list_one_process", &["list", "--process", "ssh"]),
         ("list_nobody", &["list", "--process", "nobody"]),
         ("analyze", &["analyze"]),
+        ("why", &["why", "--process", "curl", "--port", "5432"]),
+        ("list_misspelt", &["list", "--process", "crul"]),
         ("dropsummary", &["dropsummary"]),
         ("droplist", &["droplist"]),
         ("tool_by_name", &["--tool", "list_connections", "--process", "curl", "--max-events", "2"]),
@@ -85,11 +87,13 @@ async fn an_agent_is_told_the_same() {
     let arguments = json!({"process_name": "ssh"}).as_object().unwrap().clone();
     let request = CallToolRequestParams::new("list_connections").with_arguments(arguments);
     let value = agent.call_tool(request).await.unwrap().structured_content.unwrap();
-    assert_eq!(value["rows"].as_array().unwrap().len(), 1, "{value}");
-    let column = |name: &str| {
-        let at = value["columns"].as_array().unwrap().iter().position(|column| column == name).unwrap();
-        value["rows"][0][at].clone()
-    };
+    let at =
+        |name: &str| value["columns"].as_array().unwrap().iter().position(|column| column == name).unwrap();
+    // Besides, it looked for a name service at a UNIX socket.
+    let mut rows = value["rows"].as_array().unwrap().iter().filter(|row| row[at("protocol")] == "TCP");
+    let row = rows.next().unwrap();
+    assert_eq!(rows.next(), None, "{value}");
+    let column = |name: &str| row[at(name)].clone();
     assert_eq!((column("outcome"), column("errno_name")), (json!("refused"), json!("ECONNREFUSED")));
     assert_eq!(value["lost"]["total"], 0);
     agent.cancel().await.unwrap();
@@ -110,4 +114,40 @@ fn what_just_happened_is_in_the_answer() {
     assert!(listed.stdout.contains("Nothing was lost"), "{}", listed.stdout);
     let dropped = netspy(&server.url, &["droplist", "--pid", &pid], "");
     assert!(dropped.stdout.contains("NO_SOCKET"), "{}", dropped.stdout);
+}
+
+#[test]
+fn what_happens_is_followed_line_by_line() {
+    let server = Server::start(&[]);
+    let mut following = Command::new(env!("CARGO_BIN_EXE_netspy"))
+        .args([
+            "follow",
+            "--process",
+            "curl",
+            "--failed",
+            "--port",
+            "1",
+            "--seconds",
+            "5",
+            "--server",
+            &server.url,
+        ])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    BufReader::new(following.stderr.take().unwrap()).read_line(&mut said).unwrap();
+    assert_eq!(said, "Following connections; Ctrl-C ends\n");
+    let curl =
+        Command::new("curl").args(["-s", "http://127.0.0.1:1/"]).spawn().unwrap().wait_with_output().unwrap();
+    assert_eq!(curl.status.code(), Some(7), "curl says that it could not connect");
+    let followed = following.wait_with_output().unwrap();
+    let lines = String::from_utf8(followed.stdout).unwrap();
+    assert_eq!(followed.status.code(), Some(0));
+    assert_eq!(lines.lines().count(), 1, "{lines}");
+    assert!(
+        lines.contains("127.0.0.1:1 | TCP | curl") && lines.contains("refused (ECONNREFUSED)"),
+        "{lines}"
+    );
 }

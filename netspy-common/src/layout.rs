@@ -49,6 +49,28 @@ kernel_layout! {
     sock_err,
     /// `sock.sk_protocol` (u16 since 5.6)
     sock_protocol,
+    /// `sock.__sk_common.skc_state`: one byte
+    sock_state,
+    /// `sock.sk_type` (u16 since 5.6)
+    sock_type,
+    /// `sock.__sk_common.skc_flags`: bit 1 (`SOCK_DONE`) once the peer's FIN was received
+    sock_flags,
+    /// `tcp_sock.bytes_sent`: payload handed to the network, retransmissions included
+    tcp_bytes_sent,
+    /// `tcp_sock.bytes_retrans`: payload handed to it again
+    tcp_bytes_retrans,
+    /// `tcp_sock.bytes_received`: payload in order, and 1 for a FIN
+    tcp_bytes_received,
+    /// `tcp_sock.srtt_us`: eight times the smoothed RTT in µs
+    tcp_srtt,
+    /// `tcp_sock.total_retrans`
+    tcp_total_retrans,
+    /// `mptcp_sock.first`: the TCP socket below it
+    mptcp_first,
+    /// `sock.sk_ack_backlog`: connections that wait to be accepted
+    sock_ack_backlog,
+    /// `sock.sk_max_ack_backlog`: how many may wait
+    sock_max_ack_backlog,
     /// `net.ns.inum`
     net_inum,
     /// `sk_buff.head`
@@ -59,22 +81,72 @@ kernel_layout! {
     skb_len,
     /// `sk_buff.network_header`: offset from `head`
     skb_network_header,
+    /// `sk_buff.transport_header`: offset from `head`
+    skb_transport_header,
+    /// `sk_buff.cb`
+    skb_cb,
+    /// `sk_buff._skb_refdst`: a `struct dst_entry *`, its lowest bit a flag
+    skb_refdst,
+    /// `dst_entry.dev`
+    dst_dev,
+    /// `msghdr.msg_name`
+    msg_name,
     /// `sk_buff.protocol`
     skb_protocol,
     /// `sk_buff.dev`
     skb_dev,
     /// `sk_buff.sk`
     skb_sk,
+    /// `sk_buff.skb_iif`: index of the interface that received it, 0 for one that none has
+    skb_iif,
     /// `net_device.ifindex`
     dev_ifindex,
     /// `net_device.nd_net.net`
     dev_net,
+    /// `net_device.name`
+    dev_name,
     /// `task_struct.group_leader`
     task_group_leader,
     /// `task_struct.start_boottime` (`real_start_time` before 5.5)
     task_started,
     /// `task_struct.comm`
     task_comm,
+    /// `task_struct.pid`
+    task_pid,
+    /// `task_struct.tgid`
+    task_tgid,
+    /// `task_struct.real_parent`
+    task_parent,
+    /// `task_struct.self_exec_id`: u64, little-endian, since 5.7; u32 before
+    task_exec_id,
+    /// `task_struct.signal`
+    task_signal,
+    /// `signal_struct.live`: threads that are not ending
+    signal_live,
+    /// `task_struct.mm`
+    task_mm,
+    /// `mm_struct.arg_start`
+    mm_arg_start,
+    /// `mm_struct.arg_end`
+    mm_arg_end,
+    /// `mm_struct.exe_file`
+    mm_exe_file,
+    /// `file.f_path.dentry`
+    file_dentry,
+    /// `file.f_path.mnt`
+    file_mount,
+    /// `dentry.d_name.name`
+    dentry_name,
+    /// `dentry.d_parent`
+    dentry_parent,
+    /// `mount.mnt`: the part of a mount that others point to
+    mount_vfs,
+    /// `mount.mnt.mnt_root`
+    mount_root,
+    /// `mount.mnt_parent`
+    mount_parent,
+    /// `mount.mnt_mountpoint`
+    mount_mountpoint,
     /// `task_struct.files`
     task_files,
     /// `files_struct.fdt`
@@ -91,8 +163,30 @@ kernel_layout! {
     socket_sk,
     /// `socket.state`
     socket_state,
+    /// `socket_alloc.vfs_inode.i_ino`, counted from its `socket`
+    socket_inode,
+    /// `sock.__sk_common.skc_bound_dev_if`
+    sock_bound_dev,
+    /// `sock.sk_socket`
+    sock_socket,
+    /// `sock.sk_peer_pid`
+    sock_peer_pid,
+    /// `pid.numbers`: the first is the initial namespace's
+    pid_numbers,
     /// Position of `reason` among the arguments of tracepoint `kfree_skb`
     kfree_skb_reason,
     /// Position of `rx_sk` among the arguments of tracepoint `kfree_skb`
     kfree_skb_rx_sk,
+    /// Position of `err` among the arguments of tracepoint `tcp_retransmit_skb`
+    retransmit_error,
+    /// Position of `reason` among the arguments of tracepoint `tcp_send_reset`
+    send_reset_reason,
+    /// Position of the listener among the arguments of `tcp_conn_request`
+    conn_request_sk,
+    /// Position of the packet among the arguments of `tcp_conn_request`
+    conn_request_skb,
+    /// Position of the listener among the arguments of `tcp_v4_syn_recv_sock`, and of its namesake of IPv6
+    syn_recv_sk,
+    /// Position of the packet among the same
+    syn_recv_skb,
 }

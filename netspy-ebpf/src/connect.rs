@@ -1,20 +1,22 @@
 //! The rung with kprobes: `tcp_v4_connect` and `tcp_v6_connect`, entered and left.
 //!
 //! Both return at once, blocking socket or not, and run with the socket locked: an answer from the peer
-//! waits until they have returned, so an outcome never comes before its attempt.
+//! waits until they have returned, so an outcome never comes before its attempt. Their returns can be missed all
+//! the same: a kernel without preemption has one kretprobe instance per CPU, and threads do get descheduled
+//! inside. So the socket is followed from its step to SYN_SENT on (`state`); the return adds the source port,
+//! and says why nothing was sent.
 
 use aya_ebpf::{
-    EbpfContext,
     helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_ns},
     programs::{ProbeContext, RetProbeContext},
 };
 use aya_log_ebpf::debug;
-use netspy_common::{ConnectRecord, ConnectionKey, kind, loss};
+use netspy_common::{ConnectRecord, ConnectionKey, kind, loss, role};
 
 use crate::{
     emit,
     kernel::read_into,
-    maps::{EVENTS, Followed, INFLIGHT, Inflight, SOCKETS, phase},
+    maps::{EVENTS, Followed, INFLIGHT, Inflight, SOCKETS, UNFOLLOWED, phase},
     socket::{self, AF_INET, AF_INET6, IPPROTO_TCP},
     task,
 };
@@ -30,61 +32,102 @@ pub fn enter(ctx: &ProbeContext, family: u16) {
         if family == AF_INET && earlier.family == AF_INET6 && earlier.socket == socket {
             return;
         }
-        emit::lost(loss::RETURN_MISSED);
+        // What was followed is reported with its outcome; the rest only its return would have told.
+        if earlier.phase != phase::FOLLOWED {
+            emit::lost(loss::RETURN_MISSED);
+        }
     }
     let (destination, port) = parse_sockaddr(family, |target, at| read_into(target, address + at, 0));
     // SAFETY: a helper without arguments.
     let started_ns = unsafe { bpf_ktime_get_ns() };
     let call = Inflight { socket, started_ns, destination, port, family, phase: phase::CALLED };
-    if INFLIGHT.insert(thread, call, 0).is_err() {
+    // Counted once, also when a v4-mapped address passes here twice.
+    // SAFETY: copied at once.
+    if INFLIGHT.insert(thread, call, 0).is_err() && unsafe { UNFOLLOWED.get(thread) }.copied() != Some(socket)
+    {
         emit::lost(loss::INFLIGHT_FULL);
+        let _ = UNFOLLOWED.insert(thread, socket, 0);
     }
 }
 
-/// Reports the attempt that the current thread has just made.
+/// Reports the attempt that the current thread has just made: its socket has a source port now.
 #[inline(always)]
 pub fn leave(ctx: &RetProbeContext, family: u16) {
     let thread = bpf_get_current_pid_tgid();
     // SAFETY: as in `enter`; copied before it is removed.
-    let Some(call) = (unsafe { INFLIGHT.get(thread) }).copied() else { return };
+    let Some(call) = (unsafe { INFLIGHT.get(thread) }).copied() else {
+        let _ = UNFOLLOWED.remove(thread);
+        return;
+    };
     if call.family != family {
         return; // the inner half of a v4-mapped attempt
     }
     let _ = INFLIGHT.remove(thread);
     let returned: i32 = ctx.ret();
-    report(ctx, &call, if returned < 0 { returned.unsigned_abs() } else { 0 });
+    if returned < 0 {
+        refused(&call, returned.unsigned_abs());
+    } else if let Some(followed) = SOCKETS.get_ptr_mut(call.socket) {
+        // SAFETY: the entry lives as long as its socket, which this thread is using.
+        announce(call.socket, unsafe { &mut *followed });
+    }
+    // Always last: what follows a line of log is verified once for each way that writing it can end.
+    debug!(ctx, "connect tgid {} errno {}", (thread >> 32) as u32, returned.wrapping_neg());
 }
 
-/// Reports an attempt that the kernel began (`errno` 0) or refused at once.
+/// Follows the socket of an attempt by the current thread; `false` where that is impossible, and counted.
 #[inline(always)]
-pub fn report(ctx: &impl EbpfContext, call: &Inflight, errno: u32) {
-    let followed = Followed { started_ns: call.started_ns, settled: 0, owner: task::current() };
-    if errno == 0 && SOCKETS.insert(call.socket, followed, 0).is_err() {
+pub fn follow(socket: u64, started_ns: u64) -> bool {
+    // SAFETY: integers and arrays of integers.
+    let mut followed: Followed = unsafe { core::mem::zeroed() };
+    (followed.started_ns, followed.role) = (started_ns, role::OUTBOUND);
+    task::write_current(&mut followed.owner);
+    let inserted = SOCKETS.insert(socket, followed, 0).is_ok();
+    if !inserted {
         emit::lost(loss::SOCKETS_FULL);
-        return;
     }
+    inserted
+}
+
+/// Reports the beginning of a followed attempt, once; `false` where that was lost, and with it all of it.
+#[inline(always)]
+pub fn announce(socket: u64, followed: &mut Followed) -> bool {
+    if followed.reported != 0 {
+        return true;
+    }
+    followed.reported = 1;
     let delivered = emit::submit(&EVENTS, loss::EVENTS_RING_FULL, |record: &mut ConnectRecord| {
-        record.header = emit::header::<ConnectRecord>(kind::CONNECT, call.started_ns);
-        record.key = ConnectionKey { socket: call.socket, started_ns: call.started_ns };
+        record.header = emit::header::<ConnectRecord>(kind::CONNECT, followed.started_ns);
+        record.key = ConnectionKey { socket, started_ns: followed.started_ns };
         record.task = followed.owner;
-        record.errno = errno;
-        record.netns = socket::netns(call.socket);
-        if errno == 0 {
-            socket::tuple(call.socket, &mut record.tuple);
-        } else {
-            // All there is of an attempt that never got a route or a port: what the caller named.
-            record.tuple.destination = call.destination;
-            record.tuple.destination_port = call.port;
-            record.tuple.family = call.family;
-            record.tuple.protocol = IPPROTO_TCP;
-        }
+        record.netns = socket::netns(socket);
+        record.role = role::OUTBOUND;
+        record.socket_type = socket::kind(socket);
+        socket::tuple(socket, &mut record.tuple);
     });
     if !delivered {
         // Lost once: its outcome must not come alone and be counted again.
-        let _ = SOCKETS.remove(call.socket);
+        let _ = SOCKETS.remove(socket);
     }
-    // Always last: what follows a line of log is verified once for each way that writing it can end.
-    debug!(ctx, "connect tgid {} errno {}", followed.owner.tgid, errno);
+    delivered
+}
+
+/// Reports an attempt of the current thread that the kernel refused at once.
+#[inline(always)]
+pub fn refused(call: &Inflight, errno: u32) {
+    emit::submit(&EVENTS, loss::EVENTS_RING_FULL, |record: &mut ConnectRecord| {
+        record.header = emit::header::<ConnectRecord>(kind::CONNECT, call.started_ns);
+        record.key = ConnectionKey { socket: call.socket, started_ns: call.started_ns };
+        task::write_current(&mut record.task);
+        record.errno = errno;
+        record.netns = socket::netns(call.socket);
+        record.role = role::OUTBOUND;
+        record.socket_type = socket::kind(call.socket);
+        // All there is of an attempt that never got a route or a port: what the caller named.
+        record.tuple.destination = call.destination;
+        record.tuple.destination_port = call.port;
+        record.tuple.family = call.family;
+        record.tuple.protocol = IPPROTO_TCP;
+    });
 }
 
 /// Address and port of a `struct sockaddr` of `family`, read by `read(target, offset)`.

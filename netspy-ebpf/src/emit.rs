@@ -6,10 +6,10 @@ use core::{
 };
 
 use aya_ebpf::{
-    bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     maps::RingBuf,
 };
-use netspy_common::{ABI_VERSION, RecordHeader, reader};
+use netspy_common::{ABI_VERSION, RING_BYTES, RecordHeader, reader};
 
 use crate::maps::{LOSS, READER};
 
@@ -26,6 +26,22 @@ pub fn header<T>(kind: u16, time_ns: u64) -> RecordHeader {
 /// already said that it sleeps.
 #[inline(always)]
 pub fn submit<T: 'static>(ring: &RingBuf, full: u32, fill: impl FnOnce(&mut T)) -> bool {
+    put(ring, full, fill, || true)
+}
+
+/// [`submit`] of what nobody waits for: a sleeping reader is left asleep until a quarter of the ring is used.
+#[inline(always)]
+pub fn submit_quietly<T: 'static>(ring: &RingBuf, full: u32, fill: impl FnOnce(&mut T)) -> bool {
+    put(ring, full, fill, || ring.query(u64::from(BPF_RB_AVAIL_DATA)) > u64::from(RING_BYTES / 4))
+}
+
+#[inline(always)]
+fn put<T: 'static>(
+    ring: &RingBuf,
+    full: u32,
+    fill: impl FnOnce(&mut T),
+    worth_waking: impl FnOnce() -> bool,
+) -> bool {
     let Some(mut entry) = ring.reserve::<T>(0) else {
         lost(full);
         return false;
@@ -33,8 +49,8 @@ pub fn submit<T: 'static>(ring: &RingBuf, full: u32, fill: impl FnOnce(&mut T)) 
     *entry = MaybeUninit::zeroed();
     // SAFETY: records are integers and arrays of integers: zeroes are a valid value.
     fill(unsafe { entry.assume_init_mut() });
-    let asleep = READER.get(0).is_some_and(|state| *state == reader::ASLEEP);
-    entry.submit(u64::from(if asleep { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP }));
+    let wake = READER.get(0).is_some_and(|state| *state == reader::ASLEEP) && worth_waking();
+    entry.submit(u64::from(if wake { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP }));
     true
 }
 

@@ -10,6 +10,24 @@ const SS_UNCONNECTED: u32 = 1;
 /// `struct sock` behind `fd` if it is a socket on which no connect is under way; 0 otherwise.
 #[inline(always)]
 pub fn unconnected_socket(fd: u64) -> u64 {
+    let socket = socket_file(fd);
+    // `enum socket_state`, four bytes wide or packed into fewer: the low byte tells.
+    let state: u8 = read_or_zero(socket, offset!(socket_state));
+    if u32::from(state) != SS_UNCONNECTED {
+        return 0;
+    }
+    read_or_zero(socket, offset!(socket_sk))
+}
+
+/// `struct sock` behind `fd`, or 0.
+#[inline(always)]
+pub fn socket(fd: u64) -> u64 {
+    read_or_zero(socket_file(fd), offset!(socket_sk))
+}
+
+/// `struct socket` behind `fd`, or 0.
+#[inline(always)]
+fn socket_file(fd: u64) -> u64 {
     // SAFETY: a helper without arguments.
     let task = unsafe { bpf_get_current_task() };
     let files: u64 = read_or_zero(task, offset!(task_files));
@@ -25,13 +43,5 @@ pub fn unconnected_socket(fd: u64) -> u64 {
     let file: u64 = read_or_zero(slots + fd * 8, 0);
     let socket: u64 = read_or_zero(file, offset!(file_private_data));
     // Only a socket's private data points back to its file.
-    if file == 0 || read_or_zero::<u64>(socket, offset!(socket_file)) != file {
-        return 0;
-    }
-    // `enum socket_state`, four bytes wide or packed into fewer: the low byte tells.
-    let state: u8 = read_or_zero(socket, offset!(socket_state));
-    if u32::from(state) != SS_UNCONNECTED {
-        return 0;
-    }
-    read_or_zero(socket, offset!(socket_sk))
+    if file == 0 || read_or_zero::<u64>(socket, offset!(socket_file)) != file { 0 } else { socket }
 }

@@ -10,17 +10,29 @@
 #![feature(core_intrinsics)]
 #![allow(internal_features)]
 
+mod accept;
+mod call;
 mod connect;
+mod datagram;
 mod emit;
 mod file;
+mod flow;
 mod kernel;
+mod limit;
 mod maps;
+mod overflow;
+mod owner;
 mod packet;
 mod packet_drop;
+mod process;
+mod sendmsg;
 mod socket;
 mod state;
 mod syscall;
 mod task;
+mod trouble;
+mod udp;
+mod unix;
 
 use aya_ebpf::{
     macros::{kprobe, kretprobe, raw_tracepoint, tracepoint},
@@ -80,6 +92,27 @@ pub fn socket_state(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint]
 pub fn packet_drop(ctx: RawTracePointContext) -> i32 {
     packet_drop::dropped(&ctx);
+    0
+}
+
+/// `tcp_retransmit_skb(const struct sock *sk, const struct sk_buff *skb[, int err])`
+#[raw_tracepoint]
+pub fn retransmit(ctx: RawTracePointContext) -> i32 {
+    trouble::retransmitted(&ctx);
+    0
+}
+
+/// `tcp_send_reset(const struct sock *sk, const struct sk_buff *skb[, const enum sk_rst_reason reason])`
+#[raw_tracepoint]
+pub fn reset_sent(ctx: RawTracePointContext) -> i32 {
+    trouble::sent_reset(&ctx);
+    0
+}
+
+/// `tcp_receive_reset(struct sock *sk)`
+#[raw_tracepoint]
+pub fn reset_received(ctx: RawTracePointContext) -> i32 {
+    trouble::received_reset(&ctx);
     0
 }
 

@@ -2,15 +2,19 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
-use netspy_common::{MAX_INFLIGHT, MAX_SOCKETS, RING_BYTES, Task, loss};
+use netspy_common::{
+    CountKey, CountValue, Flow, FlowKey, LIMIT_BUCKETS, MAX_COUNTS, MAX_FLOWS, MAX_INFLIGHT, MAX_SOCKETS,
+    RING_BYTES, Task, loss,
+};
+pub use netspy_common::{Inflight, phase};
 
-/// Connects and outcomes, to the server.
+/// What happens to sockets, to the server.
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 
-/// Dropped packets, to the server.
+/// Dropped packets and other trouble, to the server.
 #[map]
 pub static DROPS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 
@@ -22,50 +26,104 @@ pub static LOSS: PerCpuArray<u64> = PerCpuArray::with_max_entries(loss::COUNT, 0
 #[map]
 pub static READER: Array<u32> = Array::with_max_entries(1, 0);
 
-/// A thread inside a connect call.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Inflight {
-    /// The socket.
-    pub socket: u64,
-    /// When the call began.
-    pub started_ns: u64,
-    /// Destination that the caller named; IPv4 in the first four bytes.
-    pub destination: [u8; 16],
-    /// Its port in host order.
-    pub port: u16,
-    /// Its family, or 0.
-    pub family: u16,
-    /// One of [`phase`].
-    pub phase: u32,
-}
-
-/// How far a connect call has come.
-pub mod phase {
-    /// Nothing was reported yet.
-    pub const CALLED: u32 = 0;
-    /// The attempt was reported; its outcome comes with a state change.
-    pub const REPORTED: u32 = 1;
-    /// The attempt was reported and the kernel took it back; the call's return value says why.
-    pub const TAKEN_BACK: u32 = 2;
-}
-
 /// Threads inside a connect call, by `pid_tgid`; each entry is removed when its call returns.
 #[map]
 pub static INFLIGHT: HashMap<u64, Inflight> = HashMap::with_max_entries(MAX_INFLIGHT, 0);
 
-/// A socket that a process connected.
+/// The socket of a thread inside a connect call that found [`INFLIGHT`] full, by `pid_tgid`: its attempt is counted as
+/// lost, and must not be recorded as well when its state changes.
+#[map]
+pub static UNFOLLOWED: LruHashMap<u64, u64> = LruHashMap::with_max_entries(MAX_INFLIGHT, 0);
+/// A thread inside a call of another kind of socket: connect, or send.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Call {
+    /// The `struct sock`.
+    pub socket: u64,
+    /// The address or message that it was given, in memory that stays until the call returns.
+    pub argument: u64,
+    /// Length of the address in bytes.
+    pub length: u64,
+    /// When the call began.
+    pub started_ns: u64,
+}
+
+/// Threads inside such a call, by `pid_tgid`; each entry is removed when its call returns.
+#[map]
+pub static CALLS: HashMap<u64, Call> = HashMap::with_max_entries(MAX_INFLIGHT, 0);
+
+/// Flows of datagrams; each entry is removed by the server when its flow is over.
+#[map]
+pub static FLOWS: HashMap<FlowKey, Flow> = HashMap::with_max_entries(MAX_FLOWS, 0);
+
+/// Index 0: a flow of nothing. New entries of `FLOWS` are copies of it: a program's stack has no room for one.
+#[map]
+pub static NEW_FLOW: Array<Flow> = Array::with_max_entries(1, 0);
+
+/// A connection that is followed from its beginning to its close.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Followed {
-    /// When the attempt began.
+    /// When it began.
     pub started_ns: u64,
-    /// 1 once the outcome was reported.
-    pub settled: u64,
-    /// Who connected it.
+    /// When its handshake was complete; 0 before.
+    pub established_ns: u64,
+    /// Who connected it or accepted it; zeroes before it was accepted.
     pub owner: Task,
+    /// Who said goodbye first (`netspy_common::closer`).
+    pub closer: u32,
+    /// `netspy_common::role`
+    pub role: u32,
+    /// Whether its beginning was reported.
+    pub reported: u64,
 }
 
-/// Followed sockets by address of their `struct sock`; each entry is removed when its socket closes.
+/// Followed connections by address of their `struct sock`; each entry is removed when its socket closes.
 #[map]
 pub static SOCKETS: HashMap<u64, Followed> = HashMap::with_max_entries(MAX_SOCKETS, 0);
+
+/// A connection that is over.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Closed {
+    /// Its socket.
+    pub socket: u64,
+    /// When it had begun.
+    pub started_ns: u64,
+    /// Whose it was.
+    pub owner: Task,
+    /// Its local and remote port: another connection of the same socket has others.
+    pub ports: u32,
+    /// Explicit padding, always 0.
+    pub pad: u32,
+}
+
+/// The connections that were closed last on a CPU.
+#[repr(C)]
+pub struct LastClosed {
+    /// A ring.
+    pub slots: [Closed; 4],
+    /// How many have been written.
+    pub written: u64,
+}
+
+/// Per CPU. More than one: within this machine an abort's RST is received, and closes the other end too, before
+/// the kernel says that it was sent.
+#[map]
+pub static LAST_CLOSED: PerCpuArray<LastClosed> = PerCpuArray::with_max_entries(1, 0);
+
+/// When the next record of a kind, reason and place may be delivered, per CPU: `CLOCK_MONOTONIC` in ns.
+#[map]
+pub static LIMITS: PerCpuArray<u64> = PerCpuArray::with_max_entries(LIMIT_BUCKETS, 0);
+
+/// Events that were not delivered one by one. The server removes what is of an earlier generation.
+#[map]
+pub static COUNTS: HashMap<CountKey, CountValue> = HashMap::with_max_entries(MAX_COUNTS, 0);
+
+/// How many there are in all, per CPU: the server looks into `COUNTS` when this has changed.
+#[map]
+pub static COUNTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Index 0: the generation in which events are counted now; only the server changes it.
+#[map]
+pub static GENERATION: Array<u32> = Array::with_max_entries(1, 0);

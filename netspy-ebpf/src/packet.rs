@@ -8,10 +8,23 @@ use crate::{
     socket::{self, AF_INET, AF_INET6},
 };
 
-const ETH_P_IP: u16 = 0x0800;
+pub const ETH_P_IP: u16 = 0x0800;
 const ETH_P_IPV6: u16 = 0x86dd;
 const ETH_P_8021Q: u16 = 0x8100;
 const ETH_P_8021AD: u16 = 0x88a8;
+
+/// `skb->dev`, or 0.
+#[inline(always)]
+pub fn device(skb: u64) -> u64 {
+    read_or_zero(skb, offset!(skb_dev))
+}
+
+/// Inode number of the network namespace that the packet is in: its device's, or its socket's; or 0.
+#[inline(always)]
+pub fn netns(socket: u64, device: u64) -> u32 {
+    let net: u64 = read_or_zero(device, offset!(dev_net));
+    if net != 0 { read_or_zero(net, offset!(net_inum)) } else { socket::netns(socket) }
+}
 
 /// The linear part of a packet buffer.
 #[derive(Clone, Copy)]

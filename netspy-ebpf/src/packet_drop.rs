@@ -1,19 +1,16 @@
 //! Packets that the kernel throws away: `skb:kfree_skb` means "dropped", `consume_skb` is a normal free.
 
-use aya_ebpf::{
-    helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_ns},
-    programs::RawTracePointContext,
-};
+use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, programs::RawTracePointContext};
 use aya_log_ebpf::debug;
-use netspy_common::{ConnectionKey, DropRecord, MISSING, kind, loss};
+use netspy_common::{ConnectionKey, DropRecord, MISSING, direction, kind};
 
 use crate::{
-    emit,
-    kernel::{offset, read_or_zero},
-    maps::{DROPS, INFLIGHT, SOCKETS},
-    packet::Packet,
+    emit, flow,
+    kernel::{offset, read_into, read_or_zero},
+    limit::{self, Counted},
+    owner::Owner,
+    packet::{self, Packet},
     socket::{self, AF_INET, AF_INET6},
-    task,
 };
 
 /// One packet was dropped.
@@ -27,49 +24,57 @@ pub fn dropped(ctx: &RawTracePointContext) {
         return; // a message between processes or to the kernel (unix, netlink), not a packet
     }
     let packet = Packet::of(skb);
-    let device: u64 = read_or_zero(skb, offset!(skb_dev));
+    let device = packet::device(skb);
     if !of_internet && device == 0 && !packet.is_ip() {
         return; // neither addresses nor a device: not a packet of the network
     }
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     let reason = reason(ctx);
-    emit::submit(&DROPS, loss::DROPS_RING_FULL, |record: &mut DropRecord| {
+    let owner = Owner::of(socket);
+    let event = Counted { kind: kind::DROP, reason, location };
+    limit::deliver(event, &owner, now, |record: &mut DropRecord| {
         record.header = emit::header::<DropRecord>(kind::DROP, now);
         record.location = location;
         record.reason = reason;
         record.length = read_or_zero(skb, offset!(skb_len));
-        record.interface = read_or_zero(device, offset!(dev_ifindex));
-        record.netns = netns(socket, device);
+        record.netns = packet::netns(socket, device);
         record.ether_type = u32::from(packet.ether_type);
+        read_into(&mut record.interface_name, device, offset!(dev_name));
+        way(skb, device, record);
         packet.tuple(&mut record.tuple);
         if record.tuple.family == 0 && of_internet {
             // On its way out, before it has headers: its socket knows both ends.
             socket::tuple(socket, &mut record.tuple);
         }
-        own(socket, record);
+        record.key = owner.key;
+        owner.write(&mut record.owner);
+        if record.key.socket == 0
+            && let Some(flow) = flow::of_packet(socket, &record.tuple, record.interface)
+        {
+            record.key = ConnectionKey { socket, started_ns: flow.started_ns };
+            record.owner = flow.owner;
+        }
     });
     debug!(ctx, "drop reason {} length {}", reason, read_or_zero::<u32>(skb, offset!(skb_len)));
 }
 
-/// Writes whose socket it is, where that is known.
+/// Writes at which interface and on which way the packet was. The kernel notes in a packet which interface
+/// received it, and takes that back when it enters a namespace from another.
 #[inline(always)]
-fn own(socket: u64, record: &mut DropRecord) {
-    // SAFETY: copied at once; the owner of a socket does not change while it is followed.
-    if let Some(followed) = unsafe { SOCKETS.get(socket) } {
-        record.key = ConnectionKey { socket, started_ns: followed.started_ns };
-        record.owner = followed.owner;
-        return;
-    }
-    // The first packet of all is sent inside the connect call, before the socket is followed.
-    // SAFETY: the entry is the current thread's own; whatever context this is, it is inside that call.
-    if let Some(call) = unsafe { INFLIGHT.get(bpf_get_current_pid_tgid()) }
-        && socket != 0
-        && call.socket == socket
-    {
-        record.key = ConnectionKey { socket, started_ns: call.started_ns };
-        record.owner = task::current();
-    }
+fn way(skb: u64, device: u64, record: &mut DropRecord) {
+    let at: u32 = read_or_zero(device, offset!(dev_ifindex));
+    let received_by: u32 = read_or_zero(skb, offset!(skb_iif));
+    record.interface = if at == 0 { received_by } else { at };
+    record.direction = if received_by == 0 {
+        // One without a socket may be the kernel's own, or not yet have got as far as to be noted.
+        let is_owned = read_or_zero::<u64>(skb, offset!(skb_sk)) != 0;
+        if is_owned { direction::SENT } else { direction::UNKNOWN }
+    } else if at == 0 || at == received_by {
+        direction::RECEIVED
+    } else {
+        direction::FORWARDED
+    };
 }
 
 /// The packet's socket, or the one that was to receive it.
@@ -86,10 +91,4 @@ fn socket_of(ctx: &RawTracePointContext, skb: u64) -> u64 {
 #[inline(always)]
 fn reason(ctx: &RawTracePointContext) -> u32 {
     if offset!(kfree_skb_reason) == 2 { ctx.arg(2) } else { MISSING }
-}
-
-#[inline(always)]
-fn netns(socket: u64, device: u64) -> u32 {
-    let net: u64 = read_or_zero(device, offset!(dev_net));
-    if net != 0 { read_or_zero(net, offset!(net_inum)) } else { socket::netns(socket) }
 }

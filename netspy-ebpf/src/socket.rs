@@ -6,12 +6,43 @@ use crate::kernel::{offset, read_into, read_or_zero};
 
 pub const AF_INET: u16 = 2;
 pub const AF_INET6: u16 = 10;
+pub const IPPROTO_ICMP: u16 = 1;
+pub const SOCK_DGRAM: u32 = 2;
+pub const SOCK_RAW: u32 = 3;
 pub const IPPROTO_TCP: u16 = 6;
+pub const IPPROTO_UDP: u16 = 17;
+pub const IPPROTO_ICMPV6: u16 = 58;
+pub const IPPROTO_UDPLITE: u16 = 136;
+pub const IPPROTO_MPTCP: u16 = 262;
 
 /// `sk->sk_protocol`, or 0.
 #[inline(always)]
 pub fn protocol(socket: u64) -> u16 {
     read_or_zero(socket, offset!(sock_protocol))
+}
+
+/// The TCP socket of a connection: MPTCP's own socket stands above its first one.
+#[inline(always)]
+pub fn of_tcp(socket: u64) -> u64 {
+    if protocol(socket) == IPPROTO_MPTCP { read_or_zero(socket, offset!(mptcp_first)) } else { socket }
+}
+
+/// `sk->sk_state`, or 0.
+#[inline(always)]
+pub fn state(socket: u64) -> u8 {
+    read_or_zero(socket, offset!(sock_state))
+}
+
+/// `sk->sk_type`, or 0.
+#[inline(always)]
+pub fn kind(socket: u64) -> u32 {
+    u32::from(read_or_zero::<u16>(socket, offset!(sock_type)))
+}
+
+/// Whether the port numbers of a datagram socket mean ports.
+#[inline(always)]
+pub fn has_ports(socket: u64) -> bool {
+    matches!(protocol(socket), IPPROTO_UDP | IPPROTO_UDPLITE) && kind(socket) == SOCK_DGRAM
 }
 
 /// `sk->sk_family`, or 0.
@@ -38,6 +69,23 @@ pub fn tuple(socket: u64, tuple: &mut Tuple) {
     tuple.protocol = protocol(socket);
     tuple.source_port = read_or_zero(socket, offset!(sock_num));
     tuple.destination_port = u16::from_be(read_or_zero(socket, offset!(sock_dport)));
+}
+
+/// [`tuple`] of a socket that is closed: it has given its port back by then, but remembers it.
+#[inline(always)]
+pub fn tuple_at_close(socket: u64, record: &mut Tuple) {
+    tuple(socket, record);
+    if record.source_port == 0 {
+        record.source_port = u16::from_be(read_or_zero(socket, offset!(sock_sport)));
+    }
+}
+
+/// Local and remote port of a socket that may be closed, as one number.
+#[inline(always)]
+pub fn ports_at_close(socket: u64) -> u32 {
+    let local: u16 = read_or_zero(socket, offset!(sock_sport));
+    let remote: u16 = read_or_zero(socket, offset!(sock_dport));
+    u32::from(local) << 16 | u32::from(remote)
 }
 
 /// Inode number of the socket's network namespace, or 0.

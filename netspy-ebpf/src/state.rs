@@ -1,4 +1,4 @@
-//! What becomes of an attempt: the state changes of its socket.
+//! The life of a TCP connection as the state changes of its socket tell it.
 //!
 //! They run in softirq as often as in the caller's context: the owner is the one who was remembered under
 //! the socket, never `current`; only the step to SYN_SENT is always the caller's.
@@ -8,90 +8,217 @@ use aya_ebpf::{
     programs::RawTracePointContext,
 };
 use aya_log_ebpf::debug;
-use netspy_common::{ConnectionKey, OutcomeRecord, kind, loss};
+use netspy_common::{CloseRecord, ConnectRecord, ConnectionKey, OutcomeRecord, closer, kind, loss, role};
 
 use crate::{
     connect, emit,
     kernel::{offset, read_or_zero, without_kprobes},
-    maps::{EVENTS, INFLIGHT, Inflight, SOCKETS, phase},
+    maps::{EVENTS, Followed, INFLIGHT, Inflight, SOCKETS, UNFOLLOWED, phase},
+    owner,
     socket::{self, IPPROTO_TCP},
+    task,
 };
 
 /// TCP states (include/net/tcp_states.h).
 const ESTABLISHED: i32 = 1;
 const SYN_SENT: i32 = 2;
-const SYN_RECV: i32 = 3;
+pub const SYN_RECV: i32 = 3;
+const FIN_WAIT1: i32 = 4;
 const CLOSE: i32 = 7;
+const CLOSE_WAIT: i32 = 8;
+const LISTEN: i32 = 10;
+
+/// Bit of `sk->sk_flags` that says that the peer's FIN was received (`SOCK_DONE`, include/net/sock.h).
+const SOCK_DONE: u64 = 1 << 1;
 
 /// A socket went from one state to another.
 #[inline(always)]
 pub fn changed(ctx: &RawTracePointContext) {
     let (from, to): (i32, i32) = (ctx.arg(1), ctx.arg(2));
     if to == SYN_SENT && from == CLOSE {
-        if without_kprobes() {
-            attempted(ctx, ctx.arg(0));
-        }
+        attempted(ctx, ctx.arg(0));
     } else if to == ESTABLISHED && (from == SYN_SENT || from == SYN_RECV) {
-        // From SYN_RECV: a simultaneous open, if it is a socket that somebody connected.
-        established(ctx, ctx.arg(0));
+        established(ctx, ctx.arg(0), from);
+    } else if from == ESTABLISHED && to == FIN_WAIT1 {
+        first_to_close(ctx.arg(0), closer::LOCAL);
+    } else if from == ESTABLISHED && to == CLOSE_WAIT {
+        first_to_close(ctx.arg(0), closer::REMOTE);
+    } else if to == LISTEN {
+        listens(ctx, ctx.arg(0));
     } else if to == CLOSE {
-        closed(ctx, ctx.arg(0));
+        closed(ctx, ctx.arg(0), from);
     }
 }
 
-/// The caller's own context: on the rung without kprobes this is where an attempt is reported.
+/// An attempt: the caller's own context.
 #[inline(always)]
 fn attempted(ctx: &RawTracePointContext, socket: u64) {
     if socket::protocol(socket) != IPPROTO_TCP {
         return;
     }
-    let started_ns = call_on(socket).map(|call| {
-        call.phase = phase::REPORTED;
-        call.started_ns
-    });
-    // Without a call it is io_uring, TCP Fast Open, or a connect inside the kernel: it begins here.
-    // SAFETY: a helper without arguments.
-    let started_ns = started_ns.unwrap_or_else(|| unsafe { bpf_ktime_get_ns() });
-    let call = Inflight { socket, started_ns, destination: [0; 16], port: 0, family: 0, phase: 0 };
-    connect::report(ctx, &call, 0);
+    let call = call_on(socket);
+    // SAFETY: copied at once.
+    if call.is_none() && unsafe { UNFOLLOWED.get(bpf_get_current_pid_tgid()) }.copied() == Some(socket) {
+        return; // counted as lost
+    }
+    let known = call.is_some();
+    let started_ns = match call {
+        Some(call) => {
+            call.phase = phase::FOLLOWED;
+            call.started_ns
+        }
+        // It is io_uring, TCP Fast Open, or a connect inside the kernel, or its call was not seen: it begins here.
+        // SAFETY: a helper without arguments.
+        None => unsafe { bpf_ktime_get_ns() },
+    };
+    // With kprobes the call's return reports it, when it has a source port.
+    let reported_later = known && !without_kprobes();
+    if connect::follow(socket, started_ns)
+        && !reported_later
+        && let Some(followed) = SOCKETS.get_ptr_mut(socket)
+    {
+        // SAFETY: the entry lives as long as its socket.
+        connect::announce(socket, unsafe { &mut *followed });
+    }
+    debug!(ctx, "connect tgid {} errno 0", (bpf_get_current_pid_tgid() >> 32) as u32);
 }
 
-/// The peer answered.
+/// The handshake is complete.
 #[inline(always)]
-fn established(ctx: &RawTracePointContext, socket: u64) {
-    let Some(followed) = SOCKETS.get_ptr_mut(socket) else { return };
+fn established(ctx: &RawTracePointContext, socket: u64, from: i32) {
+    // SAFETY: a helper without arguments.
+    let now = unsafe { bpf_ktime_get_ns() };
+    let Some(followed) = SOCKETS.get_ptr_mut(socket) else {
+        // SYN_SENT: an attempt that was counted as lost, or older than the programs.
+        if from == SYN_RECV {
+            arrived(socket, now);
+            debug!(ctx, "inbound connection at {}", now);
+        }
+        return;
+    };
     // SAFETY: state changes of one socket are serialised by its lock.
     let followed = unsafe { &mut *followed };
-    if followed.settled == 0 {
-        followed.settled = 1;
-        settle(ctx, socket, followed.started_ns, 1, 0);
+    // From SYN_RECV: a simultaneous open.
+    if followed.established_ns == 0 {
+        followed.established_ns = now;
+        if followed.role != role::OUTBOUND || connect::announce(socket, followed) {
+            settle(ctx, socket, followed.started_ns, now, 1, 0);
+        }
     }
 }
 
-/// The socket is over: a failure if nobody had answered, and the end of following it in any case.
+/// A peer connected to a listener here; nobody owns the connection before it is accepted. `established_ns` is 0
+/// while its handshake goes on (TCP Fast Open).
 #[inline(always)]
-fn closed(ctx: &RawTracePointContext, socket: u64) {
-    // SAFETY: as above; what is needed is copied before it is removed.
-    let Some(followed) = (unsafe { SOCKETS.get(socket) }) else { return };
-    let (started_ns, settled) = (followed.started_ns, followed.settled);
-    let _ = SOCKETS.remove(socket);
-    if settled != 0 {
-        return;
-    }
-    let errno: u32 = read_or_zero(socket, offset!(sock_err));
-    if errno == 0 && taken_back(socket) {
-        return;
-    }
-    settle(ctx, socket, started_ns, 0, errno);
+pub fn arrived(socket: u64, established_ns: u64) {
+    begun(socket, established_ns, role::INBOUND);
 }
 
-/// Whether the kernel undid the attempt inside the very call that made it (no port was free, …): then the
-/// return value of the call says why.
+/// A process listens: this runs in its context.
+#[inline(always)]
+fn listens(ctx: &RawTracePointContext, socket: u64) {
+    // SAFETY: a helper without arguments.
+    let now = unsafe { bpf_ktime_get_ns() };
+    begun(socket, now, role::LISTENER);
+    debug!(ctx, "listener at {}", now);
+}
+
+/// Follows a socket from here on, unless that cannot be told. Who listens is the current thread.
+#[inline(always)]
+fn begun(socket: u64, established_ns: u64, role: u32) {
+    if socket::protocol(socket) != IPPROTO_TCP {
+        return; // MPTCP's own socket above its TCP ones
+    }
+    // SAFETY: a helper without arguments.
+    let now = unsafe { bpf_ktime_get_ns() };
+    // SAFETY: integers and arrays of integers; nobody owns it yet.
+    let mut followed: Followed = unsafe { core::mem::zeroed() };
+    (followed.started_ns, followed.established_ns, followed.role) = (now, established_ns, role);
+    if role == role::LISTENER {
+        task::write_current(&mut followed.owner);
+    }
+    if SOCKETS.insert(socket, followed, 0).is_err() {
+        emit::lost(loss::SOCKETS_FULL);
+        return;
+    }
+    let delivered = emit::submit(&EVENTS, loss::EVENTS_RING_FULL, |record: &mut ConnectRecord| {
+        record.header = emit::header::<ConnectRecord>(kind::CONNECT, now);
+        record.key = ConnectionKey { socket, started_ns: now };
+        record.task = followed.owner;
+        socket::tuple(socket, &mut record.tuple);
+        record.netns = socket::netns(socket);
+        record.role = role;
+        record.socket_type = socket::kind(socket);
+    });
+    if !delivered {
+        let _ = SOCKETS.remove(socket);
+    }
+}
+
+/// One end sent or received the first FIN.
+#[inline(always)]
+fn first_to_close(socket: u64, closer: u32) {
+    if let Some(followed) = SOCKETS.get_ptr_mut(socket) {
+        // SAFETY: state changes of one socket are serialised by its lock.
+        unsafe { (*followed).closer = closer };
+    }
+}
+
+/// The socket is over: a failure if nobody had answered, the end of the connection otherwise.
+#[inline(always)]
+fn closed(ctx: &RawTracePointContext, socket: u64, from: i32) {
+    // SAFETY: a helper without arguments.
+    let now = unsafe { bpf_ktime_get_ns() };
+    let (mut started_ns, mut established_ns, mut closer) = (0, 0, closer::NOBODY);
+    if let Some(followed) = SOCKETS.get_ptr_mut(socket) {
+        // SAFETY: state changes of one socket are serialised by its lock.
+        let followed = unsafe { &mut *followed };
+        (started_ns, established_ns, closer) =
+            (followed.started_ns, followed.established_ns, followed.closer);
+        if established_ns == 0 {
+            return failed(ctx, socket, followed, now);
+        }
+        owner::remember_closed(socket, followed);
+        let _ = SOCKETS.remove(socket);
+    } else if matches!(from, SYN_SENT | SYN_RECV) || socket::protocol(socket) != IPPROTO_TCP {
+        return; // it was counted as lost, or nothing had come of it
+    }
+    // One that was not followed is older than the programs: the server may know it by its tuple.
+    emit::submit(&EVENTS, loss::EVENTS_RING_FULL, |record: &mut CloseRecord| {
+        record.header = emit::header::<CloseRecord>(kind::CLOSE, now);
+        record.key = ConnectionKey { socket, started_ns };
+        socket::tuple_at_close(socket, &mut record.tuple);
+        record.established_ns = established_ns;
+        let sent: u64 = read_or_zero(socket, offset!(tcp_bytes_sent));
+        record.bytes_sent = sent.wrapping_sub(read_or_zero(socket, offset!(tcp_bytes_retrans)));
+        let flags: u64 = read_or_zero(socket, offset!(sock_flags));
+        let received: u64 = read_or_zero(socket, offset!(tcp_bytes_received));
+        // The kernel counts the peer's FIN as a byte.
+        record.bytes_received = if flags & SOCK_DONE != 0 { received.saturating_sub(1) } else { received };
+        record.srtt_us = read_or_zero::<u32>(socket, offset!(tcp_srtt)) >> 3;
+        record.retransmits = read_or_zero(socket, offset!(tcp_total_retrans));
+        record.closer = closer;
+        record.errno = read_or_zero(socket, offset!(sock_err));
+        record.netns = socket::netns(socket);
+    });
+    debug!(ctx, "close of the connection of {} closer {}", started_ns, closer);
+}
+
+/// An attempt came to nothing.
+#[inline(always)]
+fn failed(ctx: &RawTracePointContext, socket: u64, followed: &mut Followed, now: u64) {
+    let errno: u32 = read_or_zero(socket, offset!(sock_err));
+    // The return value of the call then tells what happened.
+    let told_by_return = errno == 0 && taken_back(socket);
+    if !told_by_return && (followed.role != role::OUTBOUND || connect::announce(socket, followed)) {
+        settle(ctx, socket, followed.started_ns, now, 0, errno);
+    }
+    let _ = SOCKETS.remove(socket);
+}
+
+/// Whether the kernel undid the attempt inside the very call that made it (no port was free, …).
 #[inline(always)]
 fn taken_back(socket: u64) -> bool {
-    if !without_kprobes() {
-        return false;
-    }
     let Some(call) = call_on(socket) else { return false };
     call.phase = phase::TAKEN_BACK;
     true
@@ -103,23 +230,17 @@ fn call_on(socket: u64) -> Option<&'static mut Inflight> {
     let call = INFLIGHT.get_ptr_mut(bpf_get_current_pid_tgid())?;
     // SAFETY: the entry is this thread's own, and the thread is here.
     let call = unsafe { &mut *call };
-    (call.socket == socket).then_some(call)
+    (call.socket == socket || socket::of_tcp(call.socket) == socket).then_some(call)
 }
 
 #[inline(always)]
-fn settle(ctx: &RawTracePointContext, socket: u64, started_ns: u64, established: u32, errno: u32) {
-    // SAFETY: a helper without arguments.
-    let now = unsafe { bpf_ktime_get_ns() };
+fn settle(ctx: &RawTracePointContext, socket: u64, started_ns: u64, now: u64, established: u32, errno: u32) {
     emit::submit(&EVENTS, loss::EVENTS_RING_FULL, |record: &mut OutcomeRecord| {
         record.header = emit::header::<OutcomeRecord>(kind::OUTCOME, now);
         record.key = ConnectionKey { socket, started_ns };
         record.established = established;
         record.errno = errno;
-        socket::tuple(socket, &mut record.tuple);
-        if record.tuple.source_port == 0 {
-            // A socket gives its port back before it says that it is closed.
-            record.tuple.source_port = u16::from_be(read_or_zero(socket, offset!(sock_sport)));
-        }
+        socket::tuple_at_close(socket, &mut record.tuple);
     });
     debug!(ctx, "outcome of the connect at {}: established {} errno {}", started_ns, established, errno);
 }

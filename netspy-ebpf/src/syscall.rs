@@ -10,14 +10,15 @@ use netspy_common::{ConnectionKey, OutcomeRecord, kind, loss};
 
 use crate::{
     connect, emit, file,
-    maps::{EVENTS, INFLIGHT, Inflight, phase},
-    socket::{self, AF_INET, AF_INET6, IPPROTO_TCP},
+    maps::{EVENTS, INFLIGHT, Inflight, UNFOLLOWED, phase},
+    socket::{self, AF_INET, AF_INET6, IPPROTO_MPTCP, IPPROTO_TCP},
 };
 
 /// Offsets in the tracepoints' records (events/syscalls/sys_{enter,exit}_connect/format).
-const ENTER_FD: usize = 16;
-const ENTER_ADDRESS: usize = 24;
-const EXIT_RETURNED: usize = 16;
+pub const ENTER_FD: usize = 16;
+pub const ENTER_ADDRESS: usize = 24;
+pub const ENTER_LENGTH: usize = 32;
+pub const EXIT_RETURNED: usize = 16;
 
 /// Notes that the current thread is inside connect on a TCP socket.
 #[inline(always)]
@@ -34,7 +35,8 @@ pub fn enter(ctx: &TracePointContext) {
         return;
     }
     let socket = file::unconnected_socket(fd & 0xffff_ffff);
-    if socket == 0 || socket::protocol(socket) != IPPROTO_TCP {
+    let protocol = socket::protocol(socket);
+    if socket == 0 || (protocol != IPPROTO_TCP && protocol != IPPROTO_MPTCP) {
         return;
     }
     let (destination, port) = connect::parse_sockaddr(family, |target, at| {
@@ -48,6 +50,7 @@ pub fn enter(ctx: &TracePointContext) {
     let call = Inflight { socket, started_ns, destination, port, family, phase: phase::CALLED };
     if INFLIGHT.insert(bpf_get_current_pid_tgid(), call, 0).is_err() {
         emit::lost(loss::INFLIGHT_FULL);
+        let _ = UNFOLLOWED.insert(bpf_get_current_pid_tgid(), socket, 0);
     }
 }
 
@@ -56,7 +59,10 @@ pub fn enter(ctx: &TracePointContext) {
 pub fn leave(ctx: &TracePointContext) {
     let thread = bpf_get_current_pid_tgid();
     // SAFETY: the entry is this thread's own; copied before it is removed.
-    let Some(call) = (unsafe { INFLIGHT.get(thread) }).copied() else { return };
+    let Some(call) = (unsafe { INFLIGHT.get(thread) }).copied() else {
+        let _ = UNFOLLOWED.remove(thread);
+        return;
+    };
     let _ = INFLIGHT.remove(thread);
     // SAFETY: a constant offset inside the tracepoint's record.
     let returned = unsafe { ctx.read_at::<i64>(EXIT_RETURNED) }.unwrap_or(0);
@@ -65,7 +71,7 @@ pub fn leave(ctx: &TracePointContext) {
     }
     let errno = returned.unsigned_abs() as u32;
     if call.phase == phase::CALLED {
-        connect::report(ctx, &call, errno);
+        connect::refused(&call, errno);
     } else if call.phase == phase::TAKEN_BACK {
         // SAFETY: a helper without arguments.
         let now = unsafe { bpf_ktime_get_ns() };

@@ -20,12 +20,12 @@ use tokio::{
 
 use crate::{
     cli::Flags,
-    domain::{Clock, Hook, HookState, Host, Source},
+    domain::{Check, Clock, Hook, HookState, Host, Sockets, Source},
     enrich::Machine,
     http::{ApiState, router},
     pipeline::{Gate, Pipeline},
-    source::{Recorder, RecordingHost, RecordingSource, Replay, TraceHeader, kernel},
-    store,
+    source::{Recorder, RecordingHost, RecordingSource, Replay, TraceHeader, existing, kernel},
+    start, store,
 };
 
 /// How long open requests may take once the server is told to stop.
@@ -37,6 +37,7 @@ struct Origin {
     host: Box<dyn Host>,
     hooks: Vec<Hook>,
     clock: Clock,
+    sockets: Arc<dyn Sockets>,
     recorder: Option<Recorder>,
 }
 
@@ -54,15 +55,15 @@ pub fn run(flags: &Flags) -> anyhow::Result<()> {
     let (sink, history) = match flags.database() {
         Some(path) => {
             create_directory_of(&path)?;
-            store::open(&path)?
+            store::open(&path, flags.keep())?
         }
         None => store::open_temporary()?,
     };
     for hook in &origin.hooks {
         if hook.state == HookState::Unavailable {
-            tracing::error!(event = hook.event, "not traced: {}", hook.note);
+            tracing::error!(event = hook.event, "not traced: {}", hook.note());
         } else {
-            tracing::info!(event = hook.event, rung = hook.rung, note = hook.note, "traced");
+            tracing::info!(event = hook.event, rung = hook.rung, note = hook.note(), "traced");
         }
     }
 
@@ -79,6 +80,7 @@ pub fn run(flags: &Flags) -> anyhow::Result<()> {
         barrier: gate.clone(),
         clock: origin.clock,
         hooks: origin.hooks.into(),
+        sockets: origin.sockets,
         allowed_hosts: Arc::new([]),
     };
     tracing::info!("serving on http://{address}");
@@ -103,15 +105,18 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 
 /// The running kernel.
 fn traced(flags: &Flags) -> anyhow::Result<Origin> {
-    let loaded = kernel::load(flags.hooks, flags.verbose >= 2)?;
-    let host = Machine::new(loaded.drop_reasons.clone());
-    let (hooks, clock) = (loaded.hooks, Clock::System);
+    let loaded = start::trace(&flags.tracing())?;
+    let told = loaded.hooks.iter().any(|hook| hook.event == "process" && hook.state == HookState::Active);
+    let host = Machine::new(loaded.names.clone(), told, flags.cmdline);
+    let (source, hooks, clock) = (loaded.source, loaded.hooks, Clock::System);
+    let sockets = Arc::new(existing::Machine);
     let Some(path) = &flags.record else {
         return Ok(Origin {
-            source: Box::new(loaded.source),
+            source: Box::new(source),
             host: Box::new(host),
             hooks,
             clock,
+            sockets,
             recorder: None,
         });
     };
@@ -121,30 +126,33 @@ fn traced(flags: &Flags) -> anyhow::Result<Origin> {
         netspy: env!("CARGO_PKG_VERSION").to_owned(),
         kernel: machine.release().to_string_lossy().into_owned(),
         arch: machine.machine().to_string_lossy().into_owned(),
-        drop_reasons: loaded.drop_reasons,
+        names: loaded.names,
     };
     let recorder =
         Recorder::create(path, &header).with_context(|| format!("cannot record to {}", path.display()))?;
-    let source = Box::new(RecordingSource::new(loaded.source, recorder.clone()));
+    let source = Box::new(RecordingSource::new(source, recorder.clone()));
     let host = Box::new(RecordingHost::new(host, recorder.clone()));
-    Ok(Origin { source, host, hooks, clock, recorder: Some(recorder) })
+    Ok(Origin { source, host, hooks, clock, sockets, recorder: Some(recorder) })
 }
 
 /// A recording.
 fn replayed(path: &Path) -> anyhow::Result<Origin> {
     let replay = Replay::open(path).with_context(|| format!("cannot replay {}", path.display()))?;
     let from = format!("recorded on kernel {} ({})", replay.header.kernel, replay.header.arch);
-    let hooks = ["connection", "packet_drop"].map(|event| Hook {
+    let hooks = kernel::events().chain(["existing_sockets"]).map(|event| Hook {
         event,
         rung: "replay",
         state: HookState::Replayed,
-        note: from.clone(),
+        refused: Vec::new(),
+        remarks: vec![from.clone()],
+        check: Check::None,
     });
     Ok(Origin {
         source: Box::new(replay.source),
         host: Box::new(replay.host),
-        hooks: hooks.to_vec(),
+        hooks: hooks.collect(),
         clock: Clock::Frozen(replay.ended_ns),
+        sockets: Arc::new(replay.sockets),
         recorder: None,
     })
 }

@@ -2,16 +2,26 @@
 
 use std::process::ExitCode;
 
-use netspy_server::{app, cli::Flags, logging};
+use netspy_server::{
+    app,
+    cli::{Flags, Job},
+    doctor, logging,
+};
 
 fn main() -> ExitCode {
     let flags = Flags::from_command_line();
-    logging::start(flags.verbose);
-    match app::run(&flags) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error:#}");
-            ExitCode::FAILURE
+    let result = match &flags.job {
+        Some(Job::Doctor(flags)) => {
+            logging::start(flags.verbose);
+            doctor::run(flags)
         }
-    }
+        None => {
+            logging::start(flags.verbose);
+            app::run(&flags).map(|()| ExitCode::SUCCESS)
+        }
+    };
+    result.unwrap_or_else(|error| {
+        tracing::error!("{error:#}");
+        ExitCode::FAILURE
+    })
 }

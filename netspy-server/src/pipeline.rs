@@ -1,5 +1,9 @@
-//! The way of a record: drain → decode → track → store. One thread runs it; queries ask it, through a
-//! [`Gate`], to write everything that has happened before they read.
+//! The way of a record: drain → decode → track → store. One thread runs it, another one writes; queries ask,
+//! through a [`Gate`], that everything that has happened is written before they read.
+
+#[cfg(test)]
+mod tests;
+mod writer;
 
 use std::{
     io,
@@ -12,9 +16,13 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::{
     decode::{Record, decode},
-    domain::{Barrier, Batch, HistoryError, Host, Input, LossPlace, Sink, Source},
+    domain::{
+        Barrier, Batch, CountedKind, HistoryError, Host, Input, LossKind, LossPlace, Ring, Sink, Source,
+    },
+    names::Names,
     track::{DROP_PATIENCE_NS, Tracker},
 };
+use writer::Writer;
 
 /// A batch is written when it has this many rows …
 const BATCH_ROWS: usize = 2_000;
@@ -22,6 +30,8 @@ const BATCH_ROWS: usize = 2_000;
 const BATCH_AGE_NS: u64 = 100_000_000;
 /// How often held drops are looked at.
 const HELD_DROPS_EVERY: Duration = Duration::from_millis(5);
+/// How often the counters of open flows are read.
+const FLOWS_EVERY: Duration = Duration::from_secs(1);
 /// How long the rings of a busy machine are still emptied after the server was told to stop.
 const STOP_WITHIN_NS: u64 = 2_000_000_000;
 /// How long a query waits for the pipeline: longer means that it is stuck.
@@ -67,12 +77,14 @@ impl Barrier for Gate {
 /// Everything that the pipeline's thread owns.
 pub struct Pipeline {
     source: Box<dyn Source>,
-    host: Box<dyn Host>,
-    sink: Box<dyn Sink>,
+    names: Names,
+    writer: Writer,
     tracker: Tracker,
     batch: Batch,
     /// `CLOCK_MONOTONIC` in ns of the oldest row in the batch.
     batch_since_ns: Option<u64>,
+    /// `CLOCK_MONOTONIC` in ns of the last reading of the open flows.
+    flows_read_ns: u64,
     /// Queries that wait, each with the time at which it asked.
     waiting: Vec<(u64, Sender<Result<(), HistoryError>>)>,
     requests: Receiver<Request>,
@@ -92,11 +104,12 @@ impl Pipeline {
         let gate = Gate { requests: sender, wake: wake.try_clone()? };
         let pipeline = Self {
             source,
-            host,
-            sink,
+            names: Names::new(host),
+            writer: Writer::start(sink)?,
             tracker: Tracker::new(),
             batch: Batch::default(),
             batch_since_ns: None,
+            flows_read_ns: 0,
             waiting: Vec::new(),
             requests,
             wake,
@@ -115,12 +128,12 @@ impl Pipeline {
         // What was reported until now, not what a busy machine goes on reporting.
         let asked_ns = self.source.monotonic_ns();
         while self.step()? && self.source.monotonic_ns() < asked_ns.saturating_add(STOP_WITHIN_NS) {}
+        self.settle();
+        self.read_flows(self.source.monotonic_ns(), true)?;
         self.tracker.advance(u64::MAX, &mut self.batch);
-        let written = self.write();
-        for (_, answer) in self.waiting.drain(..) {
-            let _ = answer.send(written.clone());
-        }
-        Ok(())
+        let waiting = self.waiting.drain(..).map(|(_, answer)| answer).collect();
+        self.write(waiting)?;
+        self.writer.finish()
     }
 
     /// Takes what is there, a bounded part at a time, and writes what is due; says whether there is more.
@@ -128,79 +141,80 @@ impl Pipeline {
         // Before draining: only up to here is everything known, however long draining takes.
         let now_ns = self.source.monotonic_ns();
         let more = self.drain()?;
-        self.write_if_due(now_ns);
+        self.write_if_due(now_ns)?;
         if !more {
+            let due = now_ns.saturating_sub(self.flows_read_ns) >= FLOWS_EVERY.as_nanos() as u64;
+            // What a query is about to read must be complete.
+            self.read_flows(now_ns, due || !self.waiting.is_empty())?;
             self.tracker.advance(now_ns, &mut self.batch);
-            self.answer(now_ns);
+            self.answer(now_ns)?;
         }
         Ok(more)
     }
 
     fn drain(&mut self) -> io::Result<bool> {
-        let Self { source, host, tracker, batch, undecodable, .. } = self;
-        source.drain(&mut |input| match input {
-            Input::Clock { wall_minus_monotonic_ns } => tracker.set_clock(wall_minus_monotonic_ns),
-            Input::Lost { monotonic_ns, place, count } => {
-                tracker.lost(monotonic_ns, place, count, batch);
-            }
-            Input::Record { ring, bytes } => match decode(ring, bytes) {
-                Ok(record) => follow(tracker, record, host.as_mut(), batch),
-                Err(error) => {
-                    // Once, not per record: a bad stream would fill the log as well.
-                    if *undecodable == 0 {
-                        tracing::error!(%error, "a record from the kernel is malformed; further ones are only counted");
-                    }
-                    *undecodable += 1;
-                    tracker.lost(tracker.latest_ns(), LossPlace::Undecodable, 1, batch);
-                }
-            },
-        })
+        let Self { source, names, tracker, batch, undecodable, .. } = self;
+        source.drain(&mut |input| take(input, names, tracker, batch, undecodable))
     }
 
-    /// Writes a batch that is large or old; a failure is counted by [`Pipeline::write`].
-    fn write_if_due(&mut self, now_ns: u64) {
-        let rows = self.batch.connections.len() + self.batch.drops.len();
+    /// Takes what is only summed up until somebody asks.
+    fn settle(&mut self) {
+        let Self { source, names, tracker, batch, undecodable, .. } = self;
+        let settled = source.settle(&mut |input| take(input, names, tracker, batch, undecodable));
+        if let Err(error) = settled {
+            tracing::error!(%error, "what the programs counted cannot be read");
+        }
+    }
+
+    /// Reads the last counters of the flows whose sockets were closed, and those of the open ones.
+    fn read_flows(&mut self, now_ns: u64, open_too: bool) -> io::Result<()> {
+        if !self.tracker.has_flows() || now_ns == u64::MAX {
+            return Ok(()); // a recording says itself what was read
+        }
+        let mut readings = self.tracker.released_flows();
+        if open_too {
+            self.flows_read_ns = now_ns;
+            readings.extend(self.tracker.open_flows(now_ns));
+        }
+        let Self { source, names, tracker, batch, undecodable, .. } = self;
+        source.read_flows(&readings, &mut |input| take(input, names, tracker, batch, undecodable))
+    }
+
+    /// Has a batch written that is large or old.
+    fn write_if_due(&mut self, now_ns: u64) -> io::Result<()> {
+        let rows = self.batch.rows();
         if !self.batch.is_empty() && self.batch_since_ns.is_none() {
             self.batch_since_ns = Some(now_ns);
         }
         let old = self.batch_since_ns.is_some_and(|since| now_ns.saturating_sub(since) >= BATCH_AGE_NS);
         let over = now_ns == u64::MAX; // a recording has no later
-        if old || over || rows >= BATCH_ROWS {
-            let _ = self.write();
-        }
+        if old || over || rows >= BATCH_ROWS { self.write(Vec::new()) } else { Ok(()) }
     }
 
     /// Answers the queries that asked before `now_ns`, up to which everything is known.
-    fn answer(&mut self, now_ns: u64) {
+    fn answer(&mut self, now_ns: u64) -> io::Result<()> {
         // A query also waits for the drops that were held when it asked.
         let held = self.tracker.holds_drops();
         let ready = |asked_ns: u64| {
             asked_ns <= now_ns && (!held || now_ns >= asked_ns.saturating_add(DROP_PATIENCE_NS))
         };
         if !self.waiting.iter().any(|(asked_ns, _)| ready(*asked_ns)) {
-            return;
-        }
-        let written = self.write();
-        for (_, answer) in self.waiting.extract_if(.., |(asked_ns, _)| ready(*asked_ns)) {
-            let _ = answer.send(written.clone()); // a query that has given up is no loss
-        }
-    }
-
-    fn write(&mut self) -> Result<(), HistoryError> {
-        self.batch_since_ns = None;
-        if self.batch.is_empty() {
             return Ok(());
         }
-        let batch = std::mem::take(&mut self.batch);
-        self.sink.write(&batch).inspect_err(|error| {
-            tracing::error!(%error, "the store could not be written; tracing goes on");
-            // What it held is lost; that, and earlier losses, go into the next batch.
-            let count = (batch.connections.len() + batch.drops.len()) as u64;
-            self.batch.losses = batch.losses;
-            if count > 0 {
-                self.tracker.lost(self.tracker.latest_ns(), LossPlace::Store, count, &mut self.batch);
-            }
-        })
+        self.settle();
+        let waiting = self.waiting.extract_if(.., |(asked_ns, _)| ready(*asked_ns));
+        let waiting = waiting.map(|(_, answer)| answer).collect();
+        self.write(waiting)
+    }
+
+    /// Has the batch written, then the queries answered.
+    fn write(&mut self, waiting: Vec<Sender<Result<(), HistoryError>>>) -> io::Result<()> {
+        self.batch_since_ns = None;
+        if self.batch.is_empty() && waiting.is_empty() {
+            return Ok(());
+        }
+        self.batch.until_ns = Some(self.tracker.wall_ns(self.tracker.latest_ns()));
+        self.writer.write(std::mem::take(&mut self.batch), waiting)
     }
 
     /// Takes over what other threads ask; says whether to stop.
@@ -220,146 +234,109 @@ impl Pipeline {
         if self.tracker.holds_drops() || !self.waiting.is_empty() {
             return Some(HELD_DROPS_EVERY);
         }
-        self.batch_since_ns.map(|_| Duration::from_nanos(BATCH_AGE_NS))
+        let write = self.batch_since_ns.map(|_| Duration::from_nanos(BATCH_AGE_NS));
+        write.or_else(|| self.tracker.has_flows().then_some(FLOWS_EVERY))
     }
 }
 
-/// Gives a record its names and hands it to the tracker.
-fn follow(tracker: &mut Tracker, record: Record, host: &mut dyn Host, batch: &mut Batch) {
-    match record {
-        Record::Connect(mut attempt) => {
-            tracker.advance(attempt.time_ns, batch);
-            attempt.process.exe = host.exe(&attempt.process);
-            tracker.connect(attempt, batch);
+/// Takes over one input; one that is malformed is counted.
+fn take(
+    input: Input<'_>,
+    names: &mut Names,
+    tracker: &mut Tracker,
+    batch: &mut Batch,
+    undecodable: &mut u64,
+) {
+    match input {
+        Input::Clock { wall_minus_monotonic_ns } => tracker.set_clock(wall_minus_monotonic_ns),
+        Input::Lost { monotonic_ns, place, kind, count } => {
+            tracker.lost(monotonic_ns, place, kind, count, batch);
+        }
+        Input::Existing { monotonic_ns, socket } => {
+            let process = socket.owner.map(|owner| names.process(&owner)).unwrap_or_default();
+            tracker.existing(monotonic_ns, socket, process, batch);
+        }
+        Input::Listed { monotonic_ns } => tracker.listed(monotonic_ns, batch),
+        Input::Record { ring, bytes } => match decode(ring, bytes) {
+            Ok(record) => follow(tracker, record, names, batch),
+            Err(error) => {
+                // Once, not per record: a bad stream would fill the log as well.
+                if *undecodable == 0 {
+                    tracing::error!(%error, "a record from the kernel is malformed; further ones are only counted");
+                }
+                *undecodable += 1;
+                let kind = match ring {
+                    Ring::Events => LossKind::Unknown,
+                    Ring::Drops => LossKind::PacketDrop,
+                };
+                tracker.lost(tracker.latest_ns(), LossPlace::Undecodable, kind, 1, batch);
+            }
+        },
+    }
+}
+
+/// Gives a record its names and hands it to the tracker; counts one whose beginning was never seen.
+fn follow(tracker: &mut Tracker, record: Record, names: &mut Names, batch: &mut Batch) {
+    let (time_ns, kind, known) = match record {
+        Record::Connect(begun) => {
+            tracker.advance(begun.time_ns, batch);
+            tracker.connect(&begun, names.process(&begun.thread), batch);
+            (begun.time_ns, LossKind::Connection, true)
         }
         Record::Outcome(outcome) => {
             tracker.advance(outcome.time_ns, batch);
-            if !tracker.outcome(&outcome, batch) {
-                tracker.lost(outcome.time_ns, LossPlace::Orphaned, 1, batch);
-            }
+            (outcome.time_ns, LossKind::Connection, tracker.outcome(&outcome, batch))
+        }
+        Record::Accept(accept) => {
+            let process = names.process(&accept.thread);
+            (accept.time_ns, LossKind::Accept, tracker.accept(&accept, process, batch))
+        }
+        Record::Process(event) => {
+            names.process_event(&event);
+            return;
+        }
+        Record::Close(close) => (close.time_ns, LossKind::Connection, tracker.close(&close, batch)),
+        Record::Unix(unix) => {
+            tracker.unix(&unix, names.process(&unix.thread), batch);
+            (unix.time_ns, LossKind::Unix, true)
+        }
+        Record::Flow(flow) => {
+            tracker.advance(flow.time_ns, batch);
+            tracker.flow(&flow, names.process(&flow.thread), batch);
+            (flow.time_ns, LossKind::Udp, true)
+        }
+        Record::Traffic(traffic) => (traffic.time_ns, LossKind::Udp, tracker.traffic(&traffic, batch)),
+        Record::Release(release) => {
+            tracker.release(&release);
+            (release.time_ns, LossKind::Udp, true)
         }
         // Says nothing of the time up to which connections are known: the rings are read one after the other.
-        Record::Drop(mut drop) => {
-            let reason = match drop.reason {
-                None => "UNCLASSIFIED".to_owned(),
-                Some(code) => host.drop_reason(code).unwrap_or_else(|| format!("UNKNOWN({code})")),
+        Record::Drop(drop) => {
+            let owner = drop.owner.as_ref().map(|owner| names.process(owner));
+            let (reason, location) = (names.drop_reason(drop.reason), names.location(drop.location));
+            tracker.dropped(&drop, owner, reason, location, batch);
+            (drop.time_ns, LossKind::PacketDrop, true)
+        }
+        Record::Trouble(trouble) => {
+            let owner = trouble.owner.as_ref().map(|owner| names.process(owner));
+            let reason = trouble.reason.map(|reason| names.reset_reason(reason));
+            tracker.trouble(&trouble, owner, reason, batch);
+            (trouble.time_ns, CountedKind::Trouble(trouble.kind).loss(), true)
+        }
+        Record::Count(counted) => {
+            let owner = counted.owner.as_ref().map(|owner| names.process(owner));
+            let (reason, location) = match counted.kind {
+                CountedKind::Drop => (names.drop_reason(counted.reason), names.location(counted.location)),
+                CountedKind::Trouble(_) => {
+                    let reason = counted.reason.map(|reason| names.reset_reason(reason));
+                    (reason.unwrap_or_default(), String::new())
+                }
             };
-            let location = host.symbol(drop.location).unwrap_or_else(|| "unresolved".to_owned());
-            if let Some(owner) = &mut drop.owner {
-                owner.exe = host.exe(owner);
-            }
-            tracker.dropped(drop, reason, location, batch);
+            tracker.counted(&counted, owner, reason, location, batch);
+            (counted.time_ns, counted.kind.loss(), true)
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{
-        os::fd::BorrowedFd,
-        sync::{Arc, Mutex},
     };
-
-    use super::*;
-    use crate::domain::{Process, Ring};
-
-    /// Delivers these records, then nothing, on a clock that stands still.
-    struct Records(Vec<Vec<u8>>);
-
-    impl Source for Records {
-        fn drain(&mut self, take: &mut dyn FnMut(Input<'_>)) -> io::Result<bool> {
-            for bytes in self.0.drain(..) {
-                take(Input::Record { ring: Ring::Events, bytes: &bytes });
-            }
-            Ok(false)
-        }
-
-        fn wait(&mut self, _wake: BorrowedFd<'_>, _at_most: Option<Duration>) -> io::Result<()> {
-            std::thread::sleep(Duration::from_millis(1));
-            Ok(())
-        }
-
-        fn monotonic_ns(&self) -> u64 {
-            1_000
-        }
-    }
-
-    struct Nobody;
-
-    impl Host for Nobody {
-        fn exe(&mut self, _process: &Process) -> Option<String> {
-            None
-        }
-
-        fn symbol(&mut self, _address: u64) -> Option<String> {
-            None
-        }
-
-        fn drop_reason(&self, _code: u32) -> Option<String> {
-            None
-        }
-    }
-
-    /// Fails this many times, then keeps what it is given.
-    #[derive(Clone)]
-    struct Flaky {
-        failures: u32,
-        written: Arc<Mutex<Vec<Batch>>>,
-    }
-
-    impl Sink for Flaky {
-        fn write(&mut self, batch: &Batch) -> Result<(), HistoryError> {
-            if self.failures > 0 {
-                self.failures -= 1;
-                return Err(HistoryError("disk full".to_owned()));
-            }
-            self.written.lock().unwrap().push(batch.clone());
-            Ok(())
-        }
-    }
-
-    /// Runs a pipeline over `records` while `work` uses its gate; what was written in the end.
-    fn run(records: Vec<Vec<u8>>, failures: u32, work: impl FnOnce(&Gate)) -> Vec<Batch> {
-        let sink = Flaky { failures, written: Arc::default() };
-        let (pipeline, gate) =
-            Pipeline::new(Box::new(Records(records)), Box::new(Nobody), Box::new(sink.clone())).unwrap();
-        let thread = std::thread::spawn(|| pipeline.run());
-        work(&gate);
-        gate.stop();
-        thread.join().unwrap().unwrap();
-        let written = sink.written.lock().unwrap();
-        written.clone()
-    }
-
-    fn losses(batches: &[Batch]) -> Vec<(LossPlace, u64)> {
-        batches.iter().flat_map(|batch| &batch.losses).map(|loss| (loss.place, loss.count)).collect()
-    }
-
-    #[test]
-    fn malformed_records_are_counted_and_nothing_else() {
-        let written = run(vec![vec![0; 3], vec![0; 40]], 0, |gate| gate.wait().unwrap());
-        assert_eq!(losses(&written), [(LossPlace::Undecodable, 2)]);
-    }
-
-    #[test]
-    fn what_a_failing_store_lost_is_counted_once_it_works_again() {
-        let written = run(vec![vec![0; 3]], 1, |gate| {
-            assert_eq!(gate.wait(), Err(HistoryError("disk full".to_owned())));
-            assert_eq!(gate.wait(), Ok(()));
-        });
-        // The ledger itself is not lost with the batch that carried it.
-        assert_eq!(losses(&written), [(LossPlace::Undecodable, 1)]);
-    }
-
-    #[test]
-    fn a_query_after_the_end_is_an_error() {
-        let (pipeline, gate) = Pipeline::new(
-            Box::new(Records(Vec::new())),
-            Box::new(Nobody),
-            Box::new(Flaky { failures: 0, written: Arc::default() }),
-        )
-        .unwrap();
-        drop(pipeline);
-        assert!(gate.wait().is_err());
+    if !known {
+        tracker.lost(time_ns, LossPlace::Orphaned, kind, 1, batch);
     }
 }

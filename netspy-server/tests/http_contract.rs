@@ -13,3 +13,5 @@ mod refusals;
 mod server;
 #[path = "http_contract/shapes.rs"]
 mod shapes;
+#[path = "http_contract/troubles.rs"]
+mod troubles;

@@ -4,7 +4,10 @@
 //! Everything happens in a network namespace of its own, which is gone afterwards; whatever else the machine
 //! does meanwhile is recorded too, so run it on a quiet one.
 
+use std::ffi::OsStr;
+use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
@@ -78,6 +81,57 @@ pub(crate) fn job() -> Result<()> {
     if !ended.success() {
         bail!("the server ended with {ended}");
     }
+    keep_the_script(&trace, &root)?;
     println!("{}", trace.display());
     Ok(())
+}
+
+/// Kind of a frame whose payload is JSON (docs/trace-format.md).
+const FACT: u32 = 5;
+
+/// Removes what the recording knows of the machine that made it: its sockets, what runs in the directory that this
+/// repository is in or at home, and the ancestors of the script's shell.
+fn keep_the_script(trace: &Path, root: &Path) -> Result<()> {
+    let home = std::env::var_os("HOME").unwrap_or_default();
+    let own = [root.parent().unwrap_or(root).as_os_str(), &home].map(OsStr::as_encoded_bytes);
+    let is_own = |payload: &[u8]| {
+        own.iter().any(|path| path.len() > 1 && payload.windows(path.len()).any(|part| part == *path))
+    };
+    let recorded = fs::read(trace)?;
+    let header = 16 + u32_at(&recorded, 12)? as usize;
+    let mut kept = recorded.get(..header).context("the recording has no header")?.to_vec();
+    let mut at = header;
+    while at < recorded.len() {
+        let (kind, length) = (u32_at(&recorded, at)?, u32_at(&recorded, at + 4)? as usize);
+        let payload = recorded.get(at + 8..at + 8 + length).context("the recording is cut off")?;
+        at += 8 + length;
+        let payload = if kind == FACT { without_ancestors(payload)? } else { Some(payload.to_vec()) };
+        let Some(payload) = payload.filter(|payload| !is_own(payload)) else {
+            continue;
+        };
+        kept.extend(kind.to_le_bytes());
+        kept.extend(u32::try_from(payload.len())?.to_le_bytes());
+        kept.extend(payload);
+    }
+    Ok(fs::write(trace, kept)?)
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Result<u32> {
+    let found = bytes.get(at..).and_then(|rest| rest.first_chunk());
+    Ok(u32::from_le_bytes(*found.context("the recording is cut off")?))
+}
+
+/// A fact without what the script's shell descends from; `None` for one about a socket of the machine.
+fn without_ancestors(fact: &[u8]) -> Result<Option<Vec<u8>>> {
+    let mut fact: serde_json::Value = serde_json::from_slice(fact)?;
+    if fact.get("existing").is_some() {
+        return Ok(None);
+    }
+    if let Some(parents) =
+        fact.pointer_mut("/identity/identity/parents").and_then(|found| found.as_array_mut())
+    {
+        let shell = parents.iter().position(|parent| parent["name"] == "sh");
+        parents.truncate(shell.map_or(0, |shell| shell + 1));
+    }
+    Ok(Some(serde_json::to_vec(&fact)?))
 }

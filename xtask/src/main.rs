@@ -5,11 +5,13 @@
 // A job runner talks to the person at the terminal: stdout is its interface.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod bench;
 mod build_ebpf;
 mod command;
 mod demo;
 mod packages;
 mod run;
+mod suites;
 mod test;
 mod tidy;
 mod vm;
@@ -29,11 +31,19 @@ enum Job {
     Vm(vm::Arguments),
     /// Build, start the server as root, open the client, stop the server when the client ends
     Run(run::Arguments),
+    /// Measure what netspy costs
+    #[command(subcommand)]
+    Bench(bench::Subject),
     /// Make the recording that ships with the repository again
     RecordDemo,
+    /// Run other people's MCP suites against netspy: conformance, Inspector, Python client
+    Suites,
     /// Everything that must pass: installs what is missing, then runs every check and test
     #[command(visible_alias = "ci")]
     Test,
+    /// The load that `bench kernel` measures with, on orders from stdin
+    #[command(hide = true)]
+    Load(bench::kernel::load::Arguments),
     /// Check the rules that no other tool checks: dependency direction, file headers, leftovers
     Tidy,
 }
@@ -47,8 +57,11 @@ fn main() -> ExitCode {
         Job::BuildEbpf(arguments) => build_ebpf::job(&arguments),
         Job::Vm(arguments) => vm::job(&arguments),
         Job::Run(arguments) => return run::job(&arguments).unwrap_or_else(|error| failure(&error)),
+        Job::Bench(subject) => bench::job(&subject),
         Job::RecordDemo => demo::job(),
+        Job::Suites => suites::job(),
         Job::Test => test::job(),
+        Job::Load(arguments) => bench::kernel::load::job(&arguments),
         Job::Tidy => tidy::job(),
     };
     done.map_or_else(|error| failure(&error), |()| ExitCode::SUCCESS)

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::packages::{self, Tool};
-use crate::{build_ebpf, command, tidy, vm, workspace};
+use crate::{build_ebpf, command, suites, tidy, vm, workspace};
 
 /// Built without optimisation: they run for seconds, and would compile for many minutes.
 const TOOLS: &[Tool] = &[
@@ -38,6 +38,7 @@ const STEPS: &[Step] = &[
     }),
     ("tidy", |_| tidy::job()),
     ("eBPF object is current", |_| build_ebpf::job(&build_ebpf::Arguments::check())),
+    ("outside MCP suites", |_| suites::job()),
     ("scenarios on real kernels", |_| vm::job(&vm::Arguments::everything())),
     ("tests", |root| cargo(root, &["nextest", "run", "--workspace", "--locked"])),
 ];

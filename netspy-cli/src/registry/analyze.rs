@@ -3,16 +3,16 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use netspy_api::{Client, ConnectionEvent};
+use netspy_api::ConnectionEvent;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::arguments::{MOST_EVENTS, WindowArguments};
-use super::list::request;
-use super::listing::Listing;
+use super::list::scope;
+use super::listing::{Listing, request};
+use super::question::{DEFAULT_DURATION, MOST_EVENTS, Question};
 use super::trust::Trust;
-use super::{Outcome, answer as written};
-use crate::render::{Subject, connection, escape, loss};
+use super::{Context, Outcome, ToolError, answer as written};
+use crate::render::{connection, escape, loss};
 
 /// Destinations shown; the rest is counted.
 const TOP: usize = 10;
@@ -30,7 +30,7 @@ pub(super) struct Patterns {
     protocols: BTreeMap<String, u64>,
     /// Connections by outcome; empty where the server cannot tell.
     outcomes: BTreeMap<String, u64>,
-    /// Length of the window.
+    /// Length of the window; 0 if it began at a given moment.
     duration_seconds: u32,
     /// When the window ends, RFC 3339.
     query_time: String,
@@ -49,13 +49,8 @@ struct Destination {
     failed: u64,
 }
 
-pub(super) async fn answer(client: &Client, arguments: WindowArguments) -> Outcome {
-    let (subject, duration) = (arguments.subject(), arguments.duration);
-    let answer = client.list_connections(&request(&subject, Some(duration), MOST_EVENTS)).await?;
-    let mut listing = Listing::read(answer, &subject, Some(duration), MOST_EVENTS);
-    if listing.total == 0 {
-        listing.trust.check_traced(client, "connection", "connections").await;
-    }
+pub(super) async fn answer(context: &Context<'_>, question: Question) -> Outcome {
+    let mut listing = counted(context, &question).await?;
     if listing.hidden() > 0 {
         let note = format!(
             "Only the newest {} of {} connections were analyzed.",
@@ -64,8 +59,33 @@ pub(super) async fn answer(client: &Client, arguments: WindowArguments) -> Outco
         );
         listing.trust.note(note);
     }
-    let patterns = group(listing, duration);
-    Ok(written(&lines(&patterns, &subject), &patterns))
+    let patterns = group(listing, seconds(&question));
+    Ok(written(&lines(&patterns, &question), &patterns))
+}
+
+/// Every connection of the question's window: 60 seconds where it says none.
+pub(super) async fn counted(
+    context: &Context<'_>,
+    question: &Question,
+) -> Result<Listing<ConnectionEvent>, ToolError> {
+    let question = windowed(question);
+    let answer = context.client.list_connections(&request(&question, MOST_EVENTS)).await?;
+    let mut listing = Listing::read(answer, &question, MOST_EVENTS);
+    if listing.total == 0 {
+        listing.trust.check_empty(context.client, "connection", "connections", &question).await;
+    }
+    Ok(listing)
+}
+
+/// The question with its window said.
+pub(super) fn windowed(question: &Question) -> Question {
+    let unsaid = question.since.is_none() && question.duration == 0;
+    Question { duration: if unsaid { DEFAULT_DURATION } else { question.duration }, ..question.clone() }
+}
+
+/// Length of the window; 0 where it begins at a moment.
+pub(super) fn seconds(question: &Question) -> u32 {
+    windowed(question).seconds_back().unwrap_or_default()
 }
 
 fn group(listing: Listing<ConnectionEvent>, duration_seconds: u32) -> Patterns {
@@ -100,11 +120,10 @@ fn group(listing: Listing<ConnectionEvent>, duration_seconds: u32) -> Patterns {
     }
 }
 
-fn lines(patterns: &Patterns, subject: &Subject<'_>) -> Vec<String> {
+fn lines(patterns: &Patterns, question: &Question) -> Vec<String> {
     let mut lines = Vec::new();
     if patterns.total == 0 {
-        let seconds = patterns.duration_seconds;
-        lines.push(format!("No connection events found{} in the last {seconds} seconds", subject.suffix()));
+        lines.push(format!("No connection events found{}", scope(&windowed(question))));
     } else {
         lines.push("Connection Analysis:".to_owned());
         lines.push("  Top destinations:".to_owned());

@@ -2,17 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use netspy_api::{Client, DropEvent};
+use netspy_api::{DropEvent, Location};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::analyze::most_first;
-use super::arguments::{ListArguments, WindowArguments};
+use super::analyze::{most_first, seconds, windowed};
 use super::cell::Cell;
-use super::listing::{Listing, as_comm};
+use super::list::{most_events, scope, size};
+use super::listing::{self, Listing, as_comm};
+use super::question::{MOST_EVENTS, Question};
+use super::summary::{request, window};
 use super::trust::Trust;
-use super::{Outcome, answer as written, list, summary};
-use crate::render::{Subject, drops, loss};
+use super::{Context, Outcome, ToolError, answer as written};
+use crate::render::{drops, escape, loss};
 
 /// The summary for programs.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -21,11 +23,15 @@ pub(super) struct DropSummary {
     count: u64,
     /// Drops by the kernel's reason.
     reasons: BTreeMap<String, u64>,
+    // `harmful`, `expected` (nothing is missing), `unclassified` (the reason does not tell).
+    classes: BTreeMap<String, u64>,
+    // Where in the kernel the unclassified ones were dropped, most first.
+    unclassified_at: Vec<Location>,
     /// The process id that was asked for; 0 for any.
     pid: u32,
     /// The name that was asked for; empty for any.
     process_name: String,
-    /// Length of the window.
+    /// Length of the window; 0 if it began at a given moment.
     duration_seconds: i64,
     /// When the window ends, RFC 3339.
     query_time: String,
@@ -33,95 +39,160 @@ pub(super) struct DropSummary {
     trust: Trust,
 }
 
-pub(super) async fn summary(client: &Client, arguments: WindowArguments) -> Outcome {
-    let name = &arguments.process_name;
-    let mut answer = client.drop_summary(&summary::request(&arguments, name)).await?;
+pub(super) async fn summary(context: &Context<'_>, question: Question) -> Outcome {
+    let summary = if question.has_conditions() || seconds(&question) == 0 {
+        count(context, &question).await?
+    } else {
+        ask(context, &question).await?
+    };
+    Ok(written(&summary_lines(&summary, &question), &summary))
+}
+
+async fn ask(context: &Context<'_>, question: &Question) -> Result<DropSummary, ToolError> {
+    let name = question.process_name.as_str();
+    let mut answer = context.client.drop_summary(&request(question, name)).await?;
     if answer.lost.is_none() && as_comm(name) != name {
         // As for connections: the earlier server knows only the name that the kernel cut.
-        answer = client.drop_summary(&summary::request(&arguments, as_comm(name))).await?;
+        answer = context.client.drop_summary(&request(question, as_comm(name))).await?;
     }
     let mut trust = Trust::new(answer.lost);
+    answer.sampled.iter().flat_map(drops::sampling).for_each(|note| trust.note(note));
     if answer.count == 0 {
-        trust.check_traced(client, "packet_drop", "packet drops").await;
+        trust.check_empty(context.client, "packet_drop", "packet drops", question).await;
     }
-    let summary = DropSummary {
+    Ok(DropSummary {
         count: answer.count,
         reasons: answer.reasons,
-        pid: arguments.pid,
-        process_name: arguments.process_name,
+        classes: answer.classes,
+        unclassified_at: answer.unclassified_at,
+        pid: question.pid,
+        process_name: question.process_name.clone(),
         duration_seconds: answer.duration_seconds,
         query_time: answer.query_time,
         trust,
-    };
-    Ok(written(&summary_lines(&summary), &summary))
+    })
 }
 
-fn summary_lines(summary: &DropSummary) -> Vec<String> {
-    let DropSummary { count, duration_seconds, .. } = summary;
-    let subject = Subject { pid: summary.pid, name: &summary.process_name };
-    let mut lines = vec![if *count == 0 {
-        format!("No packet drops found for {} in the last {duration_seconds} seconds", subject.any())
-    } else {
-        format!("{} had {count} packet drops over the last {duration_seconds} seconds", subject.all())
-    }];
-    if *count > 0 && !summary.reasons.is_empty() {
-        lines.push(format!("  {}", most_first(&summary.reasons)));
+/// Counted here: no server's summary knows these conditions.
+async fn count(context: &Context<'_>, question: &Question) -> Result<DropSummary, ToolError> {
+    let listing = read(context, &windowed(question), MOST_EVENTS).await?;
+    let (mut reasons, mut classes) = (BTreeMap::new(), BTreeMap::new());
+    for event in &listing.events {
+        *reasons.entry(drops::reason(event).to_owned()).or_default() += 1;
+        if !event.class.is_empty() {
+            *classes.entry(event.class.clone()).or_default() += 1;
+        }
     }
+    Ok(DropSummary {
+        count: listing.total,
+        reasons,
+        classes,
+        unclassified_at: Vec::new(),
+        pid: question.pid,
+        process_name: question.process_name.clone(),
+        duration_seconds: seconds(question).into(),
+        query_time: listing.query_time,
+        trust: listing.trust,
+    })
+}
+
+fn summary_lines(summary: &DropSummary, question: &Question) -> Vec<String> {
+    let DropSummary { count, .. } = summary;
+    let (subject, conditions) = (question.subject(), question.conditions());
+    let mut lines = vec![if *count == 0 {
+        let window = window("in", summary.duration_seconds);
+        format!("No packet drops found for {}{conditions} {window}", subject.any())
+    } else {
+        let window = window("over", summary.duration_seconds);
+        format!("{} had {count} packet drops{conditions} {window}", subject.all())
+    }];
+    for parts in [&summary.classes, &summary.reasons] {
+        if *count > 0 && !parts.is_empty() {
+            lines.push(format!("  {}", most_first(parts)));
+        }
+    }
+    let places = summary.unclassified_at.iter().take(SHOWN_PLACES);
+    lines.extend(places.map(|at| format!("  unclassified at {} ({})", escape::text(&at.location), at.count)));
     lines.extend(summary.trust.lines(loss::COUNTS));
     lines
 }
 
-pub(super) async fn list(client: &Client, arguments: ListArguments) -> Outcome {
-    let subject = arguments.subject();
-    let answer = client.list_packet_drops(&list::request(&subject, None, arguments.max_events)).await?;
-    let mut listing = Listing::read(answer, &subject, None, arguments.max_events);
-    if listing.total == 0 {
-        listing.trust.check_traced(client, "packet_drop", "packet drops").await;
+/// Places that a summary for people names.
+const SHOWN_PLACES: usize = 5;
+
+pub(super) async fn list(context: &Context<'_>, question: Question) -> Outcome {
+    let mut listing = read(context, &question, most_events(&question)).await?;
+    if let Some(bytes) = context.room(&question) {
+        let now = listing.query_time.clone();
+        listing.cut(bytes, |event| size(&row(event), &drops::row(event, &now)));
     }
-    let lines = list_lines(&listing, &subject);
+    let lines = list_lines(context, &listing, &question);
     Ok(written(&lines, &listing.table(COLUMNS, row)))
 }
 
-fn list_lines(listing: &Listing<DropEvent>, subject: &Subject<'_>) -> Vec<String> {
+/// The newest drops that the question asks for.
+pub(super) async fn read(
+    context: &Context<'_>,
+    question: &Question,
+    limit: u32,
+) -> Result<Listing<DropEvent>, ToolError> {
+    let answer = context.client.list_packet_drops(&listing::request(question, limit)).await?;
+    let sampled = answer.sampled.clone();
+    let mut listing = Listing::read(answer, question, limit);
+    sampled.iter().flat_map(drops::sampling).for_each(|note| listing.trust.note(note));
+    if listing.total == 0 {
+        listing.trust.check_empty(context.client, "packet_drop", "packet drops", question).await;
+    }
+    Ok(listing)
+}
+
+fn list_lines(context: &Context<'_>, listing: &Listing<DropEvent>, question: &Question) -> Vec<String> {
     let mut lines = Vec::new();
     if listing.total == 0 {
-        lines.push(format!("No packet drop events found{} in the last hour", subject.suffix()));
+        lines.push(format!("No packet drop events found{}", scope(question)));
     } else {
         lines.push(format!("Recent packet drop events ({} total):", listing.total));
         let numbered = (1..).zip(&listing.events);
         lines.extend(numbered.map(|(n, event)| format!("{n}. {}", drops::row(event, &listing.query_time))));
     }
     if listing.hidden() > 0 {
-        lines.push(format!("... and {} more events", listing.hidden()));
+        lines.push(format!("... and {} more events{}", listing.hidden(), context.more(listing.next())));
     }
+    lines.extend(drops::legend(&listing.events));
     lines.extend(listing.trust.lines(loss::LIST));
     lines
 }
 
-const COLUMNS: [&str; 10] = [
+const COLUMNS: [&str; 13] = [
     "time",
     "reason",
+    "class",
     "pid",
     "process_name",
     "protocol",
     "source",
     "destination",
     "bytes",
+    "direction",
+    "interface",
     "location",
     "attribution",
 ];
 
-fn row(event: &DropEvent) -> [Cell; 10] {
+fn row(event: &DropEvent) -> [Cell; 13] {
     let owner = drops::has_owner(event);
     [
         Cell::text(&event.time),
         Cell::text(drops::reason(event)),
+        Cell::text(&event.class),
         Cell::from(owner.then_some(u64::from(event.pid))),
         Cell::text(if owner { &event.command } else { "" }),
         Cell::text(&event.protocol),
         Cell::from(&event.source),
         Cell::from(&event.destination),
         Cell::number(event.skb_length),
+        Cell::from(&event.direction),
+        Cell::from(&event.interface),
         Cell::text(&event.location),
         Cell::text(&event.attribution),
     ]

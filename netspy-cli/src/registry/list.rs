@@ -1,53 +1,72 @@
 //! `list_connections`: the newest connections, one row each.
 
-use netspy_api::{Client, ConnectionEvent, ListRequest};
+use netspy_api::ConnectionEvent;
 
-use super::arguments::ListArguments;
 use super::cell::Cell;
-use super::listing::Listing;
-use super::{Outcome, answer as written};
-use crate::render::{Subject, connection, loss};
+use super::listing::{Listing, request};
+use super::question::{DEFAULT_EVENTS, Question};
+use super::{Answer, Context, Outcome, answer as written};
+use crate::render::{connection, loss};
 
-pub(super) async fn answer(client: &Client, arguments: ListArguments) -> Outcome {
-    let subject = arguments.subject();
-    let answer = client.list_connections(&request(&subject, None, arguments.max_events)).await?;
-    let mut listing = Listing::read(answer, &subject, None, arguments.max_events);
+pub(super) async fn answer(context: &Context<'_>, question: Question) -> Outcome {
+    let limit = most_events(&question);
+    let answer = context.client.list_connections(&request(&question, limit)).await?;
+    let mut listing = Listing::read(answer, &question, limit);
     if listing.total == 0 {
-        listing.trust.check_traced(client, "connection", "connections").await;
+        listing.trust.check_empty(context.client, "connection", "connections", &question).await;
     }
-    let lines = lines(&listing, &subject);
-    Ok(written(&lines, &listing.table(COLUMNS, row)))
+    Ok(shown(context, listing, &question, "Recent connection events", "No connection events found"))
 }
 
-/// The question as both lists of the server take it.
-pub(super) fn request(subject: &Subject<'_>, duration: Option<u32>, limit: u32) -> ListRequest {
-    ListRequest {
-        pid: (subject.pid != 0).then_some(subject.pid),
-        command: (!subject.name.is_empty()).then(|| subject.name.to_owned()),
-        duration_seconds: duration.map(i64::from),
-        limit: Some(limit),
-        ..ListRequest::default()
+/// A list of connections, as long as the front allows.
+pub(super) fn shown(
+    context: &Context<'_>,
+    mut listing: Listing<ConnectionEvent>,
+    question: &Question,
+    found: &str,
+    nothing: &str,
+) -> Answer {
+    if let Some(bytes) = context.room(question) {
+        let now = listing.query_time.clone();
+        listing.cut(bytes, |event| size(&row(event), &connection::row(event, &now)));
     }
-}
-
-fn lines(listing: &Listing<ConnectionEvent>, subject: &Subject<'_>) -> Vec<String> {
     let mut lines = Vec::new();
     if listing.total == 0 {
-        lines.push(format!("No connection events found{} in the last hour", subject.suffix()));
+        lines.push(format!("{nothing}{}", scope(question)));
     } else {
-        lines.push(format!("Recent connection events ({} total):", listing.total));
+        lines.push(format!("{found} ({} total):", listing.total));
         lines.extend(
             listing.events.iter().map(|event| format!("  {}", connection::row(event, &listing.query_time))),
         );
     }
     if listing.hidden() > 0 {
-        lines.push(format!("  ... and {} more events", listing.hidden()));
+        lines.push(format!("  ... and {} more events{}", listing.hidden(), context.more(listing.next())));
     }
     lines.extend(listing.trust.lines(loss::LIST));
-    lines
+    written(&lines, &listing.table(COLUMNS, row))
 }
 
-const COLUMNS: [&str; 10] = [
+pub(super) fn most_events(question: &Question) -> u32 {
+    if question.max_events == 0 { DEFAULT_EVENTS } else { question.max_events }
+}
+
+/// Where nothing was found: ` for process 'x' to 10.0.0.0/8 in the last hour`.
+pub(super) fn scope(question: &Question) -> String {
+    let window = match question.seconds_back() {
+        Some(seconds) => format!(" in the last {seconds} seconds"),
+        None if question.since.is_some() => " since then".to_owned(),
+        None => " in the last hour".to_owned(),
+    };
+    format!("{}{}{window}", question.subject().suffix(), question.conditions())
+}
+
+/// Bytes that a row takes, as JSON or as text.
+pub(super) fn size<const N: usize>(cells: &[Cell; N], text: &str) -> usize {
+    let json = serde_json::to_string(cells.as_slice()).map_or(0, |json| json.len());
+    json.max(text.len()) + 3
+}
+
+pub(super) const COLUMNS: [&str; 10] = [
     "time",
     "destination",
     "protocol",

@@ -1,16 +1,21 @@
-//! A list answer made uniform: newest first, filtered, with its true total, whichever server gave it.
+//! A list answer made uniform: newest first, filtered, cut to its page, with its true total, whichever server gave it.
 //!
 //! The earlier Go server accepts the parameters of a list and ignores them: it answers with the newest 100
-//! events of the last hour. There the filtering is done here, and said where it may hide something.
+//! events of the last hour. There all filtering is done here, and said where it may hide something. What no
+//! server filters by (remote address and port, failure) is filtered here too.
+
+use std::cmp::{Ordering, Reverse};
+use std::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp};
-use netspy_api::{ConnectionEvent, DropEvent, EventsByPid};
+use netspy_api::{ConnectionEvent, DropEvent, EventsByPid, ListRequest};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::cell::Cell;
+use super::question::{Cursor, MOST_EVENTS, Question, Since};
 use super::trust::Trust;
-use crate::render::Subject;
+use crate::render::connection;
 
 /// The earlier server lists no more than this many events, and none older than this many seconds.
 const EARLIER_LIMIT: usize = 100;
@@ -19,25 +24,33 @@ const EARLIER_NOTE: &str =
     "This server lists only the newest 100 events of the last hour: older ones are missing.";
 /// Length of a kernel `comm`.
 const LONGEST_COMM: usize = 15;
+/// Events that may bear the same time as the one at which a page ends.
+const TIES: u32 = 100;
 
 /// Events, newest first.
 pub(super) struct Listing<T> {
     pub(super) events: Vec<T>,
-    /// How many match, shown or not.
+    /// How many match, shown or not; after a cursor, from there on.
     pub(super) total: u64,
     pub(super) query_time: String,
     pub(super) trust: Trust,
+    /// Where the window begins; absent where that cannot be told.
+    since: Option<Timestamp>,
 }
 
 /// Rows for programs: names of columns once, then values in their order.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Table {
-    /// Events that match.
+    /// Events that match; with a cursor, from there on.
     total: u64,
     /// Events in `rows`.
     shown: u64,
     /// Whether there are more than shown.
     truncated: bool,
+    /// `cursor` of the next page, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    next_cursor: Option<String>,
     /// When the window ends, RFC 3339.
     query_time: String,
     /// Names of the values of a row.
@@ -49,78 +62,137 @@ pub(super) struct Table {
 }
 
 /// What filtering and ordering need of an event.
+pub(super) struct Facts<'a> {
+    id: &'a str,
+    pid: u32,
+    command: &'a str,
+    time: &'a str,
+    remote_ip: &'a str,
+    remote_port: u16,
+    failed: bool,
+}
+
 pub(super) trait Listed {
-    fn pid(&self) -> u32;
-    fn command(&self) -> &str;
-    fn timestamp(&self) -> u64;
-    fn time(&self) -> &str;
+    fn facts(&self) -> Facts<'_>;
 }
 
 impl Listed for ConnectionEvent {
-    fn pid(&self) -> u32 {
-        self.pid
-    }
-
-    fn command(&self) -> &str {
-        &self.command
-    }
-
-    fn timestamp(&self) -> u64 {
-        self.timestamp
-    }
-
-    fn time(&self) -> &str {
-        &self.time
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            id: &self.id,
+            pid: self.pid,
+            command: &self.command,
+            time: &self.time,
+            remote_ip: &self.destination_ip,
+            remote_port: self.destination_port,
+            failed: connection::is_failure(&self.outcome),
+        }
     }
 }
 
 impl Listed for DropEvent {
-    fn pid(&self) -> u32 {
-        self.pid
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            id: &self.id,
+            pid: self.pid,
+            command: &self.command,
+            time: &self.time,
+            remote_ip: self.destination_ip.as_deref().unwrap_or_default(),
+            remote_port: self.destination_port.unwrap_or_default(),
+            failed: true,
+        }
     }
+}
 
-    fn command(&self) -> &str {
-        &self.command
-    }
-
-    fn timestamp(&self) -> u64 {
-        self.timestamp
-    }
-
-    fn time(&self) -> &str {
-        &self.time
+/// The question as both lists of the server take it, at most `limit` events.
+pub(super) fn request(question: &Question, limit: u32) -> ListRequest {
+    // With conditions of our own, what the server would leave out may be what was asked for.
+    let limit = match &question.cursor {
+        _ if question.has_conditions() => MOST_EVENTS,
+        Some(_) => (limit + TIES).min(MOST_EVENTS),
+        None => limit,
+    };
+    let start = question.cursor.as_ref().map(|cursor| cursor.since);
+    let moment = start.or(match question.since {
+        Some(Since::Moment(moment)) => Some(moment),
+        _ => None,
+    });
+    ListRequest {
+        pid: (question.pid != 0).then_some(question.pid),
+        command: (!question.process_name.is_empty()).then(|| question.process_name.clone()),
+        duration_seconds: question.seconds_back().filter(|_| moment.is_none()).map(i64::from),
+        since: moment.map(|moment| moment.to_string()),
+        until: question.cursor.as_ref().map(|cursor| cursor.time.clone()),
+        limit: Some(limit),
+        ..ListRequest::default()
     }
 }
 
 impl<T: Listed> Listing<T> {
-    /// Reads an answer to a question about `subject`, the last `duration` seconds, at most `limit` events.
-    pub(super) fn read(
-        answer: EventsByPid<T>,
-        subject: &Subject<'_>,
-        duration: Option<u32>,
-        limit: u32,
-    ) -> Self {
+    /// Reads an answer to `request(question, limit)`.
+    pub(super) fn read(answer: EventsByPid<T>, question: &Question, limit: u32) -> Self {
         let is_earlier = answer.total_count.is_none() && answer.lost.is_none();
         let mut trust = Trust::new(answer.lost);
         let mut events: Vec<T> = answer.events_by_pid.into_values().flatten().collect();
+        let returned = events.len();
+        let mut hidden = answer.total_count.map_or(0, |total| total.saturating_sub(returned as u64));
+        let since = begin(question, &answer.query_time);
         if is_earlier {
-            if events.len() >= EARLIER_LIMIT || duration.is_some_and(|seconds| seconds > EARLIER_WINDOW) {
+            let asked = question.seconds_back();
+            if returned >= EARLIER_LIMIT || asked.is_some_and(|seconds| seconds > EARLIER_WINDOW) {
                 trust.note(EARLIER_NOTE.to_owned());
             }
-            let window = duration.and_then(|seconds| since(&answer.query_time, seconds));
+            let window = since.filter(|_| asked.is_some() || question.since.is_some());
             events.retain(|event| {
-                matches(event, subject) && window.is_none_or(|since| at_least(event.time(), since))
+                let facts = event.facts();
+                is_about(&facts, question) && window.is_none_or(|since| at_least(facts.time, since))
             });
         }
-        events.sort_by_key(|event| std::cmp::Reverse(event.timestamp()));
-        let total = answer.total_count.unwrap_or_default().max(events.len() as u64);
+        if question.has_conditions() {
+            events.retain(|event| fulfils(&event.facts(), question));
+            if hidden > 0 {
+                trust.note(format!(
+                    "Only the newest {returned} of {} events were searched.",
+                    returned as u64 + hidden
+                ));
+                hidden = 0;
+            }
+        }
+        events.sort_by(|a, b| order(&a.facts(), &b.facts()));
+        if let Some(cursor) = &question.cursor {
+            let end = cursor.time.parse::<Timestamp>().ok();
+            events.retain(|event| is_after(&event.facts(), end, &cursor.id));
+        }
+        let total = events.len() as u64 + hidden;
         events.truncate(limit as usize);
-        Self { events, total, query_time: answer.query_time, trust }
+        Self { events, total, query_time: answer.query_time, trust, since }
     }
 
     /// How many match and are not shown.
     pub(super) fn hidden(&self) -> u64 {
         self.total - self.events.len() as u64
+    }
+
+    /// Leaves out the oldest events so that what is shown takes at most this many bytes.
+    pub(super) fn cut(&mut self, bytes: usize, size: impl Fn(&T) -> usize) {
+        let mut left = bytes;
+        let fitting = self.events.iter().take_while(|event| {
+            let size = size(event);
+            let fits = size <= left;
+            left = left.saturating_sub(size);
+            fits
+        });
+        // One row at least: an answer that never comes on helps nobody.
+        let fitting = fitting.count().max(1);
+        self.events.truncate(fitting);
+    }
+
+    /// Where the next page begins, if there is one.
+    pub(super) fn next(&self) -> Option<String> {
+        let last = self.events.last().filter(|_| self.hidden() > 0)?.facts();
+        let is_whole = last.time.parse::<Timestamp>().is_ok() && !last.id.is_empty();
+        let since = self.since.filter(|_| is_whole)?;
+        Some(Cursor { time: last.time.to_owned(), id: last.id.to_owned(), since }.encode())
     }
 
     /// The same for programs.
@@ -134,6 +206,7 @@ impl<T: Listed> Listing<T> {
             total: self.total,
             shown,
             truncated,
+            next_cursor: self.next(),
             query_time: self.query_time,
             columns: columns.to_vec(),
             rows: self.events.iter().map(|event| row(event).into()).collect(),
@@ -147,14 +220,46 @@ pub(super) fn as_comm(name: &str) -> &str {
     &name[..name.floor_char_boundary(LONGEST_COMM)]
 }
 
-fn matches(event: &impl Listed, subject: &Subject<'_>) -> bool {
-    let is_process = subject.pid == 0 || subject.pid == event.pid();
-    let is_name = [subject.name, as_comm(subject.name)].contains(&event.command());
-    is_process && (subject.name.is_empty() || is_name)
+fn is_about(facts: &Facts<'_>, question: &Question) -> bool {
+    let name = question.process_name.as_str();
+    let is_process = question.pid == 0 || question.pid == facts.pid;
+    is_process && (name.is_empty() || [name, as_comm(name)].contains(&facts.command))
 }
 
-fn since(query_time: &str, seconds: u32) -> Option<Timestamp> {
-    query_time.parse::<Timestamp>().ok()?.checked_sub(SignedDuration::from_secs(seconds.into())).ok()
+fn fulfils(facts: &Facts<'_>, question: &Question) -> bool {
+    let address = || facts.remote_ip.parse::<IpAddr>().ok();
+    let is_there = question.to.is_none_or(|net| address().is_some_and(|ip| net.contains(&ip)));
+    is_there
+        && (question.port == 0 || question.port == facts.remote_port)
+        && (!question.failed || facts.failed)
+}
+
+/// Newest first, by the wall clock: the monotonic one begins anew when the machine does. Equal times go by
+/// id, which a cursor knows.
+fn order(a: &Facts<'_>, b: &Facts<'_>) -> Ordering {
+    let key = |facts: &Facts<'_>| Reverse(facts.time.parse::<Timestamp>().ok());
+    key(a).cmp(&key(b)).then_with(|| a.id.cmp(b.id))
+}
+
+/// Whether an event comes after the one at which the last page ended.
+fn is_after(facts: &Facts<'_>, end: Option<Timestamp>, id: &str) -> bool {
+    match facts.time.parse::<Timestamp>().ok().cmp(&end) {
+        Ordering::Less => true,
+        Ordering::Equal => facts.id > id,
+        Ordering::Greater => false,
+    }
+}
+
+/// Where the window of a question begins: as far as it says, and an hour where it does not.
+fn begin(question: &Question, query_time: &str) -> Option<Timestamp> {
+    match (&question.cursor, question.since) {
+        (Some(cursor), _) => Some(cursor.since),
+        (None, Some(Since::Moment(moment))) => Some(moment),
+        _ => {
+            let seconds = question.seconds_back().unwrap_or(EARLIER_WINDOW);
+            query_time.parse::<Timestamp>().ok()?.checked_sub(SignedDuration::from_secs(seconds.into())).ok()
+        }
+    }
 }
 
 /// An event whose time cannot be read is kept: to show too much is the smaller mistake.
@@ -176,24 +281,28 @@ mod tests {
         EventsByPid { events_by_pid: [("1".into(), events)].into(), query_time, ..EventsByPid::default() }
     }
 
+    fn about(pid: u32, name: &str, duration: u32) -> Question {
+        Question { pid, process_name: name.to_owned(), duration, ..Question::default() }
+    }
+
     #[test]
     fn the_earlier_server_is_filtered_here() {
         let events = vec![event(1, "curl", 5), event(2, "curl", 9), event(2, "systemd-resolve", 7)];
         let read = |pid, name, duration| {
-            let listing = Listing::read(answer(events.clone()), &Subject { pid, name }, duration, 10);
+            let listing = Listing::read(answer(events.clone()), &about(pid, name, duration), 10);
             listing.events.iter().map(|e| e.timestamp).collect::<Vec<_>>()
         };
-        assert_eq!(read(0, "", None), [9, 7, 5]);
-        assert_eq!(read(2, "", None), [9, 7]);
-        assert_eq!(read(2, "curl", None), [9]);
-        assert_eq!(read(0, "systemd-resolved", None), [7]);
-        assert_eq!(read(0, "", Some(53)), [9, 7]);
+        assert_eq!(read(0, "", 0), [9, 7, 5]);
+        assert_eq!(read(2, "", 0), [9, 7]);
+        assert_eq!(read(2, "curl", 0), [9]);
+        assert_eq!(read(0, "systemd-resolved", 0), [7]);
+        assert_eq!(read(0, "", 53), [9, 7]);
     }
 
     #[test]
     fn our_server_is_believed() {
         let ours = EventsByPid { total_count: Some(15), ..answer(vec![event(1, "a", 1), event(2, "b", 2)]) };
-        let listing = Listing::read(ours, &Subject { pid: 1, name: "a" }, Some(1), 1);
+        let listing = Listing::read(ours, &about(1, "a", 1), 1);
         assert_eq!((listing.events.len(), listing.total, listing.hidden()), (1, 15, 14));
         assert_eq!(listing.events[0].timestamp, 2);
     }
@@ -201,8 +310,68 @@ mod tests {
     #[test]
     fn a_full_list_of_the_earlier_server_says_so() {
         let many = (0..100).map(|n| event(1, "curl", n)).collect();
-        let listing = Listing::read(answer(many), &Subject { pid: 2, name: "" }, None, 10);
+        let listing = Listing::read(answer(many), &about(2, "", 0), 10);
         assert_eq!(listing.trust.lines(""), [format!("  ! {EARLIER_NOTE}")]);
+    }
+
+    #[test]
+    fn conditions_that_no_server_knows_are_checked_here() {
+        let failed = |ip: &str, port, outcome: &str| ConnectionEvent {
+            destination_ip: ip.into(),
+            destination_port: port,
+            outcome: outcome.into(),
+            ..event(1, "curl", 1)
+        };
+        let events = vec![
+            failed("10.1.2.3", 5432, "refused"),
+            failed("10.1.2.3", 443, "established"),
+            failed("", 0, ""),
+        ];
+        let read = |question: &Question| {
+            assert!(question.has_conditions() && request(question, 5).limit == Some(MOST_EVENTS));
+            Listing::read(EventsByPid { total_count: Some(7), ..answer(events.clone()) }, question, 10)
+        };
+        let to = read(&Question { to: "10.0.0.0/8".parse().ok(), ..Question::default() });
+        assert_eq!((to.total, to.hidden()), (2, 0));
+        assert_eq!(to.trust.lines(""), ["  ! Only the newest 3 of 7 events were searched."]);
+        assert_eq!(read(&Question { port: 443, ..Question::default() }).total, 1);
+        assert_eq!(read(&Question { failed: true, ..Question::default() }).total, 1);
+    }
+
+    #[test]
+    fn pages_follow_each_other_without_gap_or_repetition() {
+        // Ten events, three of them at the very same time.
+        let all: Vec<_> = (0..10)
+            .map(|n| ConnectionEvent {
+                id: format!("{n:02}"),
+                ..event(1, "curl", if (3..6).contains(&n) { 3 } else { n })
+            })
+            .collect();
+        let (mut seen, mut question, mut pages) = (Vec::new(), Question::default(), 0);
+        loop {
+            let asked = request(&question, 2);
+            let until: Option<Timestamp> = asked.until.map(|until| until.parse().unwrap());
+            let matching: Vec<_> = all
+                .iter()
+                .filter(|e| until.is_none_or(|u| e.time.parse::<Timestamp>().unwrap() <= u))
+                .cloned()
+                .collect();
+            let total_count = Some(matching.len() as u64);
+            let mut listing = Listing::read(EventsByPid { total_count, ..answer(matching) }, &question, 2);
+            assert_eq!(listing.total as usize, 10 - seen.len());
+            if pages == 1 {
+                listing.cut(1, |_| 1);
+                assert_eq!(listing.events.len(), 1);
+            }
+            let next = listing.next();
+            seen.extend(listing.events.into_iter().map(|event| event.id));
+            pages += 1;
+            let Some(cursor) = next else { break };
+            let arguments = [("cursor".to_owned(), cursor.into())].into_iter().collect();
+            question = Question::read(crate::registry::find("list_connections").unwrap(), arguments).unwrap();
+        }
+        assert_eq!(seen, ["09", "08", "07", "06", "03", "04", "05", "02", "01", "00"]);
+        assert_eq!(pages, 6);
     }
 
     #[test]

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use netspy_api::{Client, SummaryRequest};
+use netspy_api::SummaryRequest;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::arguments::WindowArguments;
+use super::analyze::{counted, seconds};
 use super::listing::as_comm;
+use super::question::Question;
 use super::trust::Trust;
-use super::{Outcome, ToolError, answer as written};
-use crate::render::{self, connection, loss};
+use super::{Context, Outcome, ToolError, answer as written};
+use crate::render::{connection, loss};
 
 /// The same for programs.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -23,7 +24,7 @@ pub(super) struct Summary {
     pid: u32,
     /// The name that was asked for; empty for any.
     process_name: String,
-    /// Length of the window.
+    /// Length of the window; 0 if it began at a given moment.
     duration_seconds: i64,
     /// When the window ends, RFC 3339.
     query_time: String,
@@ -31,53 +32,75 @@ pub(super) struct Summary {
     trust: Trust,
 }
 
-pub(super) async fn answer(client: &Client, arguments: WindowArguments) -> Outcome {
-    let summary = ask(client, arguments).await?;
-    Ok(written(&lines(&summary), &summary))
+pub(super) async fn answer(context: &Context<'_>, question: Question) -> Outcome {
+    let summary = if question.has_conditions() || seconds(&question) == 0 {
+        count(context, &question).await?
+    } else {
+        ask(context, &question).await?
+    };
+    Ok(written(&lines(&summary, &question), &summary))
 }
 
-async fn ask(client: &Client, arguments: WindowArguments) -> Result<Summary, ToolError> {
-    let mut answer = client.connection_summary(&request(&arguments, &arguments.process_name)).await?;
-    if answer.lost.is_none() && as_comm(&arguments.process_name) != arguments.process_name {
+async fn ask(context: &Context<'_>, question: &Question) -> Result<Summary, ToolError> {
+    let name = question.process_name.as_str();
+    let mut answer = context.client.connection_summary(&request(question, name)).await?;
+    if answer.lost.is_none() && as_comm(name) != name {
         // The earlier server compares with the name that the kernel cut, and would answer a confident 0.
-        answer = client.connection_summary(&request(&arguments, as_comm(&arguments.process_name))).await?;
+        answer = context.client.connection_summary(&request(question, as_comm(name))).await?;
     }
     let mut trust = Trust::new(answer.lost);
     if answer.count == 0 {
-        trust.check_traced(client, "connection", "connections").await;
+        trust.check_empty(context.client, "connection", "connections", question).await;
     }
     Ok(Summary {
         count: answer.count,
         outcomes: answer.outcomes,
-        pid: arguments.pid,
-        process_name: arguments.process_name,
+        pid: question.pid,
+        process_name: question.process_name.clone(),
         duration_seconds: answer.duration_seconds,
         query_time: answer.query_time,
         trust,
     })
 }
 
+/// Counted here: no server's summary knows these conditions.
+async fn count(context: &Context<'_>, question: &Question) -> Result<Summary, ToolError> {
+    let listing = counted(context, question).await?;
+    let mut outcomes = BTreeMap::new();
+    for event in listing.events.iter().filter(|event| !event.outcome.is_empty()) {
+        *outcomes.entry(event.outcome.clone()).or_default() += 1;
+    }
+    Ok(Summary {
+        count: listing.total,
+        outcomes,
+        pid: question.pid,
+        process_name: question.process_name.clone(),
+        duration_seconds: seconds(question).into(),
+        query_time: listing.query_time,
+        trust: listing.trust,
+    })
+}
+
 /// The question as both summaries of the server take it.
-pub(super) fn request(arguments: &WindowArguments, name: &str) -> SummaryRequest {
+pub(super) fn request(question: &Question, name: &str) -> SummaryRequest {
     SummaryRequest {
-        pid: (arguments.pid != 0).then_some(arguments.pid),
+        pid: (question.pid != 0).then_some(question.pid),
         command: (!name.is_empty()).then(|| name.to_owned()),
-        duration_seconds: Some(arguments.duration.into()),
+        duration_seconds: Some(seconds(question).into()),
         ..SummaryRequest::default()
     }
 }
 
-fn lines(summary: &Summary) -> Vec<String> {
-    let Summary { count, duration_seconds, .. } = summary;
-    let subject = render::Subject { pid: summary.pid, name: &summary.process_name };
+fn lines(summary: &Summary, question: &Question) -> Vec<String> {
+    let Summary { count, .. } = summary;
+    let (subject, conditions) = (question.subject(), question.conditions());
     let mut lines = vec![if *count == 0 {
-        format!("No network connections found for {} in the last {duration_seconds} seconds", subject.any())
+        let window = window("in", summary.duration_seconds);
+        format!("No network connections found for {}{conditions} {window}", subject.any())
     } else {
+        let window = window("over", summary.duration_seconds);
         // "1 attempts" too: scripts written for the earlier netspy look for these words.
-        format!(
-            "{} made {count} outbound connection attempts over the last {duration_seconds} seconds",
-            subject.all()
-        )
+        format!("{} made {count} outbound connection attempts{conditions} {window}", subject.all())
     }];
     if *count > 0 && !summary.outcomes.is_empty() {
         let outcomes = connection::by_outcome(&summary.outcomes);
@@ -88,4 +111,9 @@ fn lines(summary: &Summary) -> Vec<String> {
     }
     lines.extend(summary.trust.lines(loss::COUNTS));
     lines
+}
+
+/// `in the last 60 seconds`, or what a window that began at a moment allows to say.
+pub(super) fn window(preposition: &str, seconds: i64) -> String {
+    if seconds == 0 { "since then".to_owned() } else { format!("{preposition} the last {seconds} seconds") }
 }

@@ -1,25 +1,34 @@
 //! How far an answer can be trusted: what it is missing, and whether anything was watched at all.
 
-use netspy_api::{Client, Lost};
+use std::collections::BTreeSet;
+
+use netspy_api::{Client, ListRequest, Lost};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::render::loss;
+use super::listing::as_comm;
+use super::question::{MOST_EVENTS, Question};
+use super::suggest;
+use crate::render::{escape, loss};
 
 /// The end of every answer.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Trust {
     /// How many events the window is missing; absent where the server cannot tell.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Lost")]
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     lost: Option<Lost>,
     /// What else to know before trusting this; mostly empty.
     notes: Vec<String>,
+    /// A process that was seen, where the one that was asked for was not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    did_you_mean: Option<String>,
 }
 
 impl Trust {
     pub(super) fn new(lost: Option<Lost>) -> Self {
-        Self { lost, notes: Vec::new() }
+        Self { lost, notes: Vec::new(), did_you_mean: None }
     }
 
     pub(super) fn note(&mut self, note: String) {
@@ -28,12 +37,36 @@ impl Trust {
 
     /// The same for people: `meaning` is what a loss does to what stands above.
     pub(super) fn lines(&self, meaning: &str) -> Vec<String> {
-        loss::lines(&self.notes, self.lost.as_ref(), meaning)
+        let hint = self.did_you_mean.as_deref().map(|name| {
+            format!(
+                "  ! Nobody of that name connected in the last hour; did you mean '{}'?",
+                escape::text(name)
+            )
+        });
+        hint.into_iter().chain(loss::lines(&self.notes, self.lost.as_ref(), meaning)).collect()
     }
 
-    /// Asked of an empty answer: did nothing happen, or is nothing watched? The earlier server's health knows
-    /// no programs; there nothing is claimed.
-    pub(super) async fn check_traced(&mut self, client: &Client, program: &str, events: &str) {
+    /// Asked of an empty answer: did nothing happen, is nothing watched, or is the name mistyped?
+    pub(super) async fn check_empty(
+        &mut self,
+        client: &Client,
+        program: &str,
+        events: &str,
+        question: &Question,
+    ) {
+        self.check_traced(client, program, events).await;
+        let name = question.process_name.as_str();
+        if !name.is_empty() {
+            let seen = seen_names(client).await;
+            if !seen.contains(name) && !seen.contains(as_comm(name)) {
+                self.did_you_mean =
+                    suggest::nearest(name, seen.iter().map(String::as_str)).map(str::to_owned);
+            }
+        }
+    }
+
+    /// The earlier server's health knows no programs; there nothing is claimed.
+    async fn check_traced(&mut self, client: &Client, program: &str, events: &str) {
         let Ok(health) = client.health().await else { return };
         let Some(idle) = health.programs.into_iter().find(|p| p.name == program && p.status != "active")
         else {
@@ -42,4 +75,12 @@ impl Trust {
         let why = if idle.note.is_empty() { String::new() } else { format!(": {}", idle.note) };
         self.note(format!("The server does not trace {events}{why}; see the log of netspy-server"));
     }
+}
+
+/// Names of processes and threads that connected in the last hour. A server that fails has named none.
+pub(crate) async fn seen_names(client: &Client) -> BTreeSet<String> {
+    let newest = ListRequest { limit: Some(MOST_EVENTS), ..ListRequest::default() };
+    let events = client.list_connections(&newest).await.unwrap_or_default().events_by_pid;
+    let names = events.into_values().flatten().flat_map(|event| [event.command, event.process]);
+    names.filter(|name| !name.is_empty()).collect()
 }

@@ -1,6 +1,8 @@
 //! A dropped packet as a row.
 
-use netspy_api::DropEvent;
+use std::collections::BTreeMap;
+
+use netspy_api::{DropEvent, Sampled};
 
 use super::{escape, time};
 
@@ -11,8 +13,11 @@ pub(crate) fn row(event: &DropEvent, now: &str) -> String {
     } else {
         "no known owner".to_owned()
     };
-    let mut columns = vec![format!("{owner}: packet dropped - {}", escape::text(reason(event)))];
+    let class =
+        if event.class.is_empty() { String::new() } else { format!(" ({})", escape::text(&event.class)) };
+    let mut columns = vec![format!("{owner}: packet dropped - {}{class}", escape::text(reason(event)))];
     columns.extend(flow(event));
+    columns.extend(way(event));
     if event.skb_length > 0 {
         columns.push(format!("{} bytes", event.skb_length));
     }
@@ -50,6 +55,45 @@ fn flow(event: &DropEvent) -> Option<String> {
     }
 }
 
+/// Which way it was going, and where it was.
+fn way(event: &DropEvent) -> Option<String> {
+    let interface = event.interface.as_deref().map(|name| format!("at {}", escape::text(name)));
+    let parts: Vec<_> = event
+        .direction
+        .as_deref()
+        .map(|way| escape::text(way).into_owned())
+        .into_iter()
+        .chain(interface)
+        .collect();
+    (!parts.is_empty()).then(|| parts.join(" "))
+}
+
+/// What the reasons in a list mean, a line each.
+pub(crate) fn legend(events: &[DropEvent]) -> Vec<String> {
+    let explained = events.iter().filter(|event| !event.explanation.is_empty());
+    let meanings: BTreeMap<_, _> = explained.map(|event| (reason(event), &event.explanation)).collect();
+    let line =
+        |(reason, meaning): (&str, &String)| format!("  {}: {}", escape::text(reason), escape::text(meaning));
+    meanings.into_iter().map(line).collect()
+}
+
+/// What to know of numbers and lists of events that came too fast to record each of them.
+pub(crate) fn sampling(sampled: &Sampled) -> Vec<String> {
+    let Sampled { counted, recorded, unattributed } = sampled;
+    let mut notes = Vec::new();
+    if recorded < counted {
+        notes.push(format!(
+            "{recorded} of {counted} drops have a record of their own; the others came too fast and were only counted"
+        ));
+    }
+    if *unattributed > 0 {
+        notes.push(format!(
+            "{unattributed} more drops were only counted, and whose they are is not known: any of them may belong here"
+        ));
+    }
+    notes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,5 +109,32 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(row(&nobody, ""), "no known owner: packet dropped - unknown | ? -> [::1]:9 | --:--:--");
+    }
+
+    #[test]
+    fn the_way_of_a_packet_and_the_meaning_of_its_reason_are_shown() {
+        let event = DropEvent {
+            reason: "NO_SOCKET".into(),
+            class: "harmful".into(),
+            explanation: "Nobody\u{1b} listens.".into(),
+            direction: Some("received".into()),
+            interface: Some("lo".into()),
+            ..Default::default()
+        };
+        assert_eq!(
+            row(&event, ""),
+            "no known owner: packet dropped - NO_SOCKET (harmful) | received at lo | --:--:--"
+        );
+        let legend = legend(&[event.clone(), event, DropEvent::default()]);
+        assert_eq!(legend.len(), 1);
+        assert!(legend[0].starts_with("  NO_SOCKET: Nobody") && !legend[0].contains('\u{1b}'));
+    }
+
+    #[test]
+    fn a_flood_is_said_to_be_sampled() {
+        assert!(sampling(&Sampled { counted: 3, recorded: 3, unattributed: 0 }).is_empty());
+        let notes = sampling(&Sampled { counted: 200, recorded: 10, unattributed: 5 });
+        assert!(notes[0].starts_with("10 of 200 drops have a record"));
+        assert!(notes[1].starts_with("5 more drops were only counted"));
     }
 }

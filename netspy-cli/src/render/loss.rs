@@ -32,7 +32,7 @@ mod tests {
 
     #[test]
     fn a_loss_is_told_with_its_place() {
-        let lost = |total| Lost { total, by_place: [("ring".to_owned(), total)].into() };
+        let lost = |total| Lost { total, by_place: [("ring".to_owned(), total)].into(), ..Lost::default() };
         assert_eq!(lines(&[], Some(&Lost::default()), COUNTS), ["  Nothing was lost in this window."]);
         assert_eq!(
             lines(&["Careful.".into()], Some(&lost(12)), COUNTS),

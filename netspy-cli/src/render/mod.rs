@@ -6,6 +6,7 @@ pub(crate) mod connection;
 pub(crate) mod drops;
 pub(crate) mod escape;
 pub(crate) mod loss;
+pub(crate) mod rows;
 pub(crate) mod time;
 
 /// Whom an answer is about.

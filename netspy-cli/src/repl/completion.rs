@@ -1,10 +1,11 @@
 //! What the Tab key offers: commands first, then the flags of the command. Read from the grammar itself.
 
-use clap::{Command, CommandFactory};
+use clap::{Command, CommandFactory, ValueEnum};
 use rustyline::completion::Completer;
 use rustyline::{Context, Helper, Highlighter, Hinter, Validator};
 
 use crate::cli::Line;
+use crate::output::Format;
 
 #[derive(Helper, Highlighter, Hinter, Validator)]
 pub(super) struct Completion;
@@ -26,12 +27,19 @@ fn offers(typed: &str) -> (usize, Vec<String>) {
     let mut words = before.split_whitespace();
     let candidates = match (words.next(), words.last()) {
         (None, _) | (Some("help"), None) => commands(&grammar),
-        (Some(_), Some("-o" | "--output")) => vec!["text".to_owned(), "json".to_owned()],
+        (Some(_), Some("-o" | "--output")) => formats(),
         (Some(command), _) => grammar.find_subcommand(command).map(flags).unwrap_or_default(),
     };
     // A space after a whole word: the next thing to type is another word.
     let fitting = candidates.into_iter().filter(|candidate| candidate.starts_with(word));
     (start, fitting.map(|candidate| candidate + " ").collect())
+}
+
+fn formats() -> Vec<String> {
+    Format::value_variants()
+        .iter()
+        .filter_map(|f| Some(f.to_possible_value()?.get_name().to_owned()))
+        .collect()
 }
 
 fn commands(grammar: &Command) -> Vec<String> {
@@ -42,7 +50,8 @@ fn commands(grammar: &Command) -> Vec<String> {
 }
 
 fn flags(command: &Command) -> Vec<String> {
-    command.get_arguments().filter_map(|argument| Some(format!("--{}", argument.get_long()?))).collect()
+    let shown = command.get_arguments().filter(|argument| !argument.is_hide_set());
+    shown.filter_map(|argument| Some(format!("--{}", argument.get_long()?))).collect()
 }
 
 #[cfg(test)]

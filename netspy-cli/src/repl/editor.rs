@@ -1,6 +1,5 @@
 //! The line editor: prompt, history, completion. The only place that knows rustyline.
 
-use std::ffi::OsString;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
@@ -10,6 +9,7 @@ use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
 
 use super::completion::Completion;
+use crate::files;
 
 const PROMPT: &str = "netspy-mcp> ";
 const LONGEST_HISTORY: usize = 1000;
@@ -41,7 +41,7 @@ impl Editor {
             .build();
         let mut inner = rustyline::Editor::with_config(config).map_err(io::Error::other)?;
         inner.set_helper(Some(Completion));
-        let history = history_file();
+        let history = files::state().map(|directory| directory.join("history"));
         if let Some(file) = &history {
             // The first time there is none.
             let _ = inner.load_history(file);
@@ -77,12 +77,4 @@ impl Editor {
             let _ = self.inner.append_history(file);
         }
     }
-}
-
-/// Where the XDG specification puts it: a relative `$XDG_STATE_HOME` is to be ignored.
-fn history_file() -> Option<PathBuf> {
-    let absolute = |value: OsString| Some(PathBuf::from(value)).filter(|path| path.is_absolute());
-    let state = std::env::var_os("XDG_STATE_HOME").and_then(absolute);
-    let state = state.or_else(|| Some(std::env::var_os("HOME").and_then(absolute)?.join(".local/state")));
-    Some(state?.join("netspy/history"))
 }

@@ -40,6 +40,20 @@ impl Stub {
         Self::start(move |_| (status, body.to_owned()))
     }
 
+    /// Answers one request after the other with these, whatever is asked; the last one again and again.
+    pub fn talking(answers: Vec<serde_json::Value>) -> Self {
+        let next = Arc::new(Mutex::new(answers.into_iter().peekable()));
+        Self::start(move |_| {
+            let mut next = next.lock().unwrap();
+            let answer = next.next().unwrap();
+            let body = answer.to_string();
+            if next.peek().is_none() {
+                *next = vec![answer].into_iter().peekable();
+            }
+            (200, body)
+        })
+    }
+
     /// Healthy, but takes longer over any question than a test waits.
     pub fn stuck() -> Self {
         Self::start(|path| {

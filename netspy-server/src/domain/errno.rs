@@ -4,6 +4,7 @@
 pub fn errno_name(errno: u32) -> Option<&'static str> {
     Some(match i32::try_from(errno).ok()? {
         libc::EPERM => "EPERM",
+        libc::ENOENT => "ENOENT",
         libc::EINTR => "EINTR",
         libc::EIO => "EIO",
         libc::EBADF => "EBADF",
@@ -11,8 +12,11 @@ pub fn errno_name(errno: u32) -> Option<&'static str> {
         libc::ENOMEM => "ENOMEM",
         libc::EACCES => "EACCES",
         libc::EFAULT => "EFAULT",
+        libc::ENOTDIR => "ENOTDIR",
         libc::EINVAL => "EINVAL",
         libc::EPIPE => "EPIPE",
+        libc::ENAMETOOLONG => "ENAMETOOLONG",
+        libc::ELOOP => "ELOOP",
         libc::EPROTO => "EPROTO",
         libc::EPROTOTYPE => "EPROTOTYPE",
         libc::EPROTONOSUPPORT => "EPROTONOSUPPORT",

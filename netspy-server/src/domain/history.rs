@@ -4,28 +4,10 @@ use std::collections::BTreeMap;
 
 use thiserror::Error;
 
-use super::{Connection, Loss, LossCounts, PacketDrop, Verdict};
-
-/// A stretch of wall time, both ends included, in ns since 1970.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
-    /// First moment.
-    pub since_ns: i64,
-    /// Last moment.
-    pub until_ns: i64,
-}
-
-/// Which events a query is about; every given condition must hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Filter {
-    /// When it happened.
-    pub window: Window,
-    /// Process id.
-    pub pid: Option<u32>,
-    /// Exact name of the process or of the thread; a name longer than the 15 bytes that the kernel keeps
-    /// matches what the kernel keeps of it.
-    pub process: Option<String>,
-}
+use super::{
+    Connection, Counted, CountedKind, Direction, Endpoint, Filter, Loss, LossCounts, LossKind, PacketDrop,
+    ReasonCounts, Trouble, TroubleKind, Unrecorded, Verdict, Window,
+};
 
 /// The newest rows that match, and how many match in all.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,14 +25,65 @@ pub struct Batch {
     pub connections: Vec<Connection>,
     /// New drops.
     pub drops: Vec<PacketDrop>,
+    /// New trouble of other kinds.
+    pub troubles: Vec<Trouble>,
+    /// Events without a record.
+    pub counted: Vec<Counted>,
     /// What was lost meanwhile.
     pub losses: Vec<Loss>,
+    /// Wall time up to which it tells, ns since 1970: what it says of a connection may be of one that began long ago.
+    pub until_ns: Option<i64>,
 }
 
 impl Batch {
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.connections.is_empty() && self.drops.is_empty() && self.losses.is_empty()
+        self.rows() == 0 && self.losses.is_empty()
+    }
+
+    /// Rows that it holds, the ledger not counted.
+    pub fn rows(&self) -> usize {
+        self.connections.len() + self.drops.len() + self.troubles.len() + self.counted.len()
+    }
+
+    /// How many events its rows stand for, by what they are.
+    pub fn events(&self) -> BTreeMap<LossKind, u64> {
+        let mut events = BTreeMap::new();
+        let mut add = |kind, count: u64| {
+            if count > 0 {
+                *events.entry(kind).or_default() += count;
+            }
+        };
+        add(LossKind::Connection, self.connections.len() as u64);
+        add(LossKind::PacketDrop, self.drops.len() as u64);
+        for trouble in &self.troubles {
+            add(CountedKind::Trouble(trouble.kind).loss(), 1);
+        }
+        for counted in &self.counted {
+            add(counted.kind.loss(), counted.count);
+        }
+        events
+    }
+}
+
+/// How long and how much is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// Age of the oldest event, in ns.
+    pub for_ns: i64,
+    /// Size of the file and its log, in bytes; at least [`Keep::LEAST_BYTES`].
+    pub bytes: u64,
+}
+
+impl Keep {
+    /// Below this, what is written between two steps would not fit.
+    pub const LEAST_BYTES: u64 = 64 << 20;
+}
+
+/// A week, 2 GiB.
+impl Default for Keep {
+    fn default() -> Self {
+        Self { for_ns: 7 * 86_400_000_000_000, bytes: 2 << 30 }
     }
 }
 
@@ -61,20 +94,69 @@ pub struct HistoryError(pub String);
 
 /// The writing side.
 pub trait Sink: Send {
-    /// Writes all of `batch` or none of it.
+    /// Writes all of `batch` or none of it. What could not be written is in the ledger that the history answers
+    /// with, at once, and is written to it with the next batch that can be; an empty one does.
     fn write(&mut self, batch: &Batch) -> Result<(), HistoryError>;
+}
+
+/// Connections by direction and verdict; those that did not occur are absent.
+pub type ConnectionCounts = BTreeMap<(Direction, Verdict), u64>;
+
+/// What connections are summed by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupBy {
+    /// Name of the process.
+    Process,
+    /// Where they went: address, port and protocol, or path.
+    Destination,
+}
+
+/// What a group's connections have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Name of the process.
+    Process(String),
+    /// The end that did not begin them, and the IP protocol number.
+    Destination { end: Endpoint, protocol: u8 },
+    /// A UNIX socket's path.
+    Path(String),
+    /// Nothing is known of it.
+    Unknown,
+    /// The sum of what was too various to be kept apart.
+    Others,
+}
+
+/// Connections, and what has passed over them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sum {
+    /// How many.
+    pub connections: u64,
+    /// Payload in bytes.
+    pub bytes_sent: u64,
+    /// Payload in bytes.
+    pub bytes_received: u64,
 }
 
 /// The reading side.
 pub trait History: Send + Sync {
     /// The newest `limit` connections that match.
     fn connections(&self, filter: &Filter, limit: u32) -> Result<Page<Connection>, HistoryError>;
-    /// How many connections match, by verdict.
-    fn connection_counts(&self, filter: &Filter) -> Result<BTreeMap<Verdict, u64>, HistoryError>;
+    /// How many connections match, by direction and verdict. Beyond the retention of the connections themselves,
+    /// the window is widened to whole minutes, then hours.
+    fn connection_counts(&self, filter: &Filter) -> Result<ConnectionCounts, HistoryError>;
     /// The newest `limit` drops that match.
     fn drops(&self, filter: &Filter, limit: u32) -> Result<Page<PacketDrop>, HistoryError>;
-    /// How many drops match, by reason.
-    fn drop_counts(&self, filter: &Filter) -> Result<BTreeMap<String, u64>, HistoryError>;
+    /// How many drops with a record match, by reason and location; beyond the retention of the drops themselves as
+    /// with connections.
+    fn drop_counts(&self, filter: &Filter) -> Result<ReasonCounts, HistoryError>;
+    /// The `limit` groups of most connections, among the minutes (older ones: hours) that the window touches.
+    /// Only the conditions on name, executable, user, direction and verdict can be asked.
+    fn top(&self, filter: &Filter, by: GroupBy, limit: u32) -> Result<Vec<(Group, Sum)>, HistoryError>;
+    /// The newest `limit` troubles of a kind that match.
+    fn troubles(&self, kind: TroubleKind, filter: &Filter, limit: u32)
+    -> Result<Page<Trouble>, HistoryError>;
+    /// Events of a kind that have no record.
+    fn unrecorded(&self, kind: CountedKind, filter: &Filter) -> Result<Unrecorded, HistoryError>;
     /// What was lost in a window.
     fn losses(&self, window: Window) -> Result<LossCounts, HistoryError>;
 }

@@ -2,21 +2,37 @@
 //! depends on this module; it depends on nothing.
 
 mod clock;
+mod close;
 mod connection;
+mod count;
+mod drop_class;
 mod errno;
+mod existing;
+mod filter;
 mod history;
+mod kernel_names;
 mod loss;
 mod packet_drop;
 mod process;
 mod source;
 mod status;
+mod trouble;
 
 pub use clock::Clock;
-pub use connection::{Connection, Endpoint, Outcome, Stage, Verdict};
+pub use close::{Close, Ending, Traffic};
+pub use connection::{Connection, Direction, Endpoint, Outcome, Stage, Verdict};
+pub use count::{Counted, CountedKind, ReasonCounts, Unrecorded};
+pub use drop_class::{DropClass, NO_REASON, explain, is_explained};
 pub use errno::errno_name;
-pub use history::{Barrier, Batch, Filter, History, HistoryError, Page, Sink, Window};
-pub use loss::{Loss, LossCounts, LossPlace};
-pub use packet_drop::{Attribution, PacketDrop};
-pub use process::Process;
-pub use source::{Host, Input, Ring, Source};
-pub use status::{Hook, HookState};
+pub use existing::{ExistingSocket, Role as SocketRole};
+pub use filter::{End, Filter, Window};
+pub use history::{
+    Barrier, Batch, ConnectionCounts, Group, GroupBy, History, HistoryError, Keep, Page, Sink, Sum,
+};
+pub use kernel_names::KernelNames;
+pub use loss::{Loss, LossCounts, LossKind, LossPlace};
+pub use packet_drop::{Attribution, PacketDirection, PacketDrop};
+pub use process::{Ancestor, Identity, Process, ProcessEvent, ProcessId, Thread};
+pub use source::{FlowReading, Host, Input, KeptInput, Ring, Sockets, Source};
+pub use status::{Aspect, Check, Hook, HookState, Refusal};
+pub use trouble::{Backlog, Trouble, TroubleKind};

@@ -1,5 +1,7 @@
 //! A packet that the kernel threw away.
 
+use std::sync::Arc;
+
 use super::{Endpoint, Process};
 
 /// How sure the owner of a dropped packet is.
@@ -29,6 +31,33 @@ impl Attribution {
     }
 }
 
+/// Which way a dropped packet was going, as far as the packet itself tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PacketDirection {
+    /// An interface of this machine had received it.
+    Received,
+    /// A socket of this machine was sending it.
+    Sent,
+    /// One interface had received it, and it was leaving through another.
+    Forwarded,
+}
+
+impl PacketDirection {
+    /// Its name in the API and the store.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Received => "received",
+            Self::Sent => "sent",
+            Self::Forwarded => "forwarded",
+        }
+    }
+
+    /// The reverse of [`PacketDirection::name`].
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Received, Self::Sent, Self::Forwarded].into_iter().find(|direction| direction.name() == name)
+    }
+}
+
 /// One dropped packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PacketDrop {
@@ -39,7 +68,7 @@ pub struct PacketDrop {
     /// The same moment as wall time, ns since 1970.
     pub wall_ns: i64,
     /// Whose packet it was; meaningful with an attribution other than `None`.
-    pub owner: Option<Process>,
+    pub owner: Option<Arc<Process>>,
     /// How the owner was found.
     pub attribution: Attribution,
     /// The running kernel's number for the reason; `None` where the kernel gives none (before 5.17).
@@ -60,8 +89,12 @@ pub struct PacketDrop {
     pub length: u32,
     /// `EtherType`, 0 where unknown.
     pub ether_type: u16,
+    /// Which way it was going, where that is known.
+    pub direction: Option<PacketDirection>,
     /// Interface index, 0 where unknown.
     pub interface: u32,
+    /// Name of that interface at that moment; empty where unknown. Chosen by an administrator of its namespace.
+    pub interface_name: String,
     /// Inode number of the network namespace; 0 where unknown.
     pub netns: u32,
 }

@@ -3,14 +3,16 @@
 
 use std::{io, os::fd::BorrowedFd, time::Duration};
 
-use super::{LossPlace, Process};
+use netspy_common::FlowKey;
+
+use super::{ExistingSocket, HistoryError, Identity, KernelNames, LossKind, LossPlace, ProcessEvent, Thread};
 
 /// Which of the two rings a record came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ring {
-    /// Connects and their outcomes.
+    /// Everything that happens to sockets and processes.
     Events,
-    /// Dropped packets.
+    /// Dropped packets and other trouble.
     Drops,
 }
 
@@ -20,15 +22,82 @@ pub enum Input<'a> {
     /// Bytes exactly as the kernel wrote them: untrusted.
     Record { ring: Ring, bytes: &'a [u8] },
     /// The kernel could not deliver this many; noticed at `monotonic_ns`.
-    Lost { monotonic_ns: u64, place: LossPlace, count: u64 },
+    Lost { monotonic_ns: u64, place: LossPlace, kind: LossKind, count: u64 },
+    /// One of the sockets that there were at `monotonic_ns`: when tracing began, or after something was lost.
+    Existing { monotonic_ns: u64, socket: &'a ExistingSocket },
+    /// These were all: a connection that began before and is not among them is over.
+    Listed { monotonic_ns: u64 },
     /// From here on, wall time (ns since 1970) is `CLOCK_MONOTONIC` plus this many ns.
     Clock { wall_minus_monotonic_ns: i64 },
+}
+
+/// An [`Input`] that is kept for later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeptInput {
+    /// [`Input::Record`]
+    Record { ring: Ring, bytes: Vec<u8> },
+    /// [`Input::Lost`]
+    Lost { monotonic_ns: u64, place: LossPlace, kind: LossKind, count: u64 },
+    /// [`Input::Existing`]
+    Existing { monotonic_ns: u64, socket: Box<ExistingSocket> },
+    /// [`Input::Listed`]
+    Listed { monotonic_ns: u64 },
+    /// [`Input::Clock`]
+    Clock { wall_minus_monotonic_ns: i64 },
+}
+
+impl From<Input<'_>> for KeptInput {
+    fn from(input: Input<'_>) -> Self {
+        match input {
+            Input::Record { ring, bytes } => Self::Record { ring, bytes: bytes.to_vec() },
+            Input::Lost { monotonic_ns, place, kind, count } => {
+                Self::Lost { monotonic_ns, place, kind, count }
+            }
+            Input::Existing { monotonic_ns, socket } => {
+                Self::Existing { monotonic_ns, socket: Box::new(socket.clone()) }
+            }
+            Input::Listed { monotonic_ns } => Self::Listed { monotonic_ns },
+            Input::Clock { wall_minus_monotonic_ns } => Self::Clock { wall_minus_monotonic_ns },
+        }
+    }
+}
+
+impl KeptInput {
+    /// What it was.
+    pub fn as_input(&self) -> Input<'_> {
+        match *self {
+            Self::Record { ring, ref bytes } => Input::Record { ring, bytes },
+            Self::Lost { monotonic_ns, place, kind, count } => {
+                Input::Lost { monotonic_ns, place, kind, count }
+            }
+            Self::Existing { monotonic_ns, ref socket } => Input::Existing { monotonic_ns, socket },
+            Self::Listed { monotonic_ns } => Input::Listed { monotonic_ns },
+            Self::Clock { wall_minus_monotonic_ns } => Input::Clock { wall_minus_monotonic_ns },
+        }
+    }
+}
+
+/// A wish for the counters of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowReading {
+    /// Which flow.
+    pub flow: FlowKey,
+    /// `CLOCK_MONOTONIC` in ns of the latest packet or error that is known already; 0 if its socket was closed.
+    pub seen_ns: u64,
+    /// Whether the flow is over unless there was a later one.
+    pub over: bool,
 }
 
 /// Where records come from.
 pub trait Source: Send {
     /// Hands over what is there, a bounded number of records at a time; says whether there is more.
     fn drain(&mut self, take: &mut dyn FnMut(Input<'_>)) -> io::Result<bool>;
+
+    /// Hands over what is only summed up, losses among it, for an answer that must be exact; [`Source::drain`] does
+    /// so from time to time.
+    fn settle(&mut self, take: &mut dyn FnMut(Input<'_>)) -> io::Result<()>;
+    /// Hands over the counters of these flows where they have changed, and the last ones of those that are over.
+    fn read_flows(&mut self, readings: &[FlowReading], take: &mut dyn FnMut(Input<'_>)) -> io::Result<()>;
 
     /// Waits until there may be more, `wake` is readable, or `at_most` is over.
     fn wait(&mut self, wake: BorrowedFd<'_>, at_most: Option<Duration>) -> io::Result<()>;
@@ -37,14 +106,23 @@ pub trait Source: Send {
     fn monotonic_ns(&self) -> u64;
 }
 
+/// The sockets that exist at this moment.
+pub trait Sockets: Send + Sync {
+    /// Each of them, in every network namespace.
+    fn existing(&self) -> Result<Vec<ExistingSocket>, HistoryError>;
+}
+
 /// Facts about the machine that the records come from.
 pub trait Host: Send {
-    /// Path of the executable of exactly this process: the same pid, start and name.
-    fn exe(&mut self, process: &Process) -> Option<String>;
+    /// A process began, changed or ended: what is asked from here on is about the time after it.
+    fn process(&mut self, event: &ProcessEvent);
+
+    /// What the process of this thread was at the moment at which the thread was seen.
+    fn identify(&mut self, thread: &Thread) -> Identity;
 
     /// `symbol+0xoffset` of an address in the kernel's code.
     fn symbol(&mut self, address: u64) -> Option<String>;
 
-    /// The kernel's own name for a drop reason, without its `SKB_DROP_REASON_`.
-    fn drop_reason(&self, code: u32) -> Option<String>;
+    /// The kernel's own names for its numbers.
+    fn kernel_names(&self) -> &KernelNames;
 }

@@ -1,39 +1,59 @@
-//! Facts about this machine that records need: what a process runs, what a kernel address is called.
+//! Facts about this machine that records need: what a process is, what a kernel address is called.
 //! Depends on `domain` only.
 
+mod cgroups;
 mod processes;
 mod symbols;
 
-use std::collections::BTreeMap;
-
-use crate::domain::{Host, Process};
+use crate::domain::{Host, Identity, KernelNames, ProcessEvent, Thread};
+use cgroups::Cgroups;
+pub use processes::Cmdline;
 use processes::Processes;
 use symbols::Symbols;
 
 /// The machine that the server runs on.
 pub struct Machine {
     processes: Processes,
+    cgroups: Cgroups,
     symbols: Symbols,
-    drop_reasons: BTreeMap<u32, String>,
+    names: KernelNames,
 }
 
 impl Machine {
-    /// `drop_reasons`: the running kernel's names.
-    pub fn new(drop_reasons: BTreeMap<u32, String>) -> Self {
-        Self { processes: Processes::default(), symbols: Symbols::default(), drop_reasons }
+    /// `names`: what the running kernel calls its numbers. `told`: whether the kernel tells what happens to
+    /// processes. `cmdline`: what is kept of their arguments.
+    pub fn new(names: KernelNames, told: bool, cmdline: Cmdline) -> Self {
+        Self {
+            processes: Processes::new("/proc".into(), told, cmdline),
+            cgroups: Cgroups::new("/proc".into()),
+            symbols: Symbols::default(),
+            names,
+        }
     }
 }
 
 impl Host for Machine {
-    fn exe(&mut self, process: &Process) -> Option<String> {
-        self.processes.exe(process)
+    fn process(&mut self, event: &ProcessEvent) {
+        self.processes.happened(event);
+    }
+
+    fn identify(&mut self, thread: &Thread) -> Identity {
+        if thread.pid == 0 || thread.started_ns == 0 {
+            return Identity::default();
+        }
+        let mut identity = self.processes.identify(thread);
+        let place = self.cgroups.place(thread, |now| processes::same_process(now, thread));
+        identity.unit = place.unit;
+        identity.container_id = place.container_id;
+        identity.pod_uid = place.pod_uid;
+        identity
     }
 
     fn symbol(&mut self, address: u64) -> Option<String> {
         self.symbols.name(address)
     }
 
-    fn drop_reason(&self, code: u32) -> Option<String> {
-        self.drop_reasons.get(&code).cloned()
+    fn kernel_names(&self) -> &KernelNames {
+        &self.names
     }
 }

@@ -9,7 +9,7 @@ use super::error::Failure;
 use super::params::Params;
 use super::query::{ListQuery, SummaryQuery};
 use super::{ApiState, events, render};
-use crate::domain::{History, HistoryError};
+use crate::domain::{Direction, History, HistoryError};
 
 pub(super) async fn summary(State(api): State<ApiState>, params: Params) -> Result<Response, Failure> {
     let query = SummaryQuery::parse(&params, api.clock.now_ns())?;
@@ -28,7 +28,8 @@ fn summarise(
 ) -> Result<ConnectionSummary, HistoryError> {
     let counts = history.connection_counts(&query.filter)?;
     let lost = history.losses(query.filter.window)?;
-    let count = counts.values().sum();
+    let of = |wanted| counts.iter().filter(move |((direction, _), _)| *direction == wanted);
+    let count = of(Direction::Outbound).map(|(_, count)| count).sum();
     let (who, duration) = (events::subject(&query.filter), query.duration_seconds);
     Ok(ConnectionSummary {
         count,
@@ -38,7 +39,10 @@ fn summarise(
         pid: query.filter.pid.unwrap_or(0),
         query_time: render::whole_seconds(query.now_ns, zone),
         message: format!("{who} made {count} outbound connection attempts over the last {duration} seconds"),
-        outcomes: counts.iter().map(|(verdict, count)| (verdict.name().to_owned(), *count)).collect(),
+        outcomes: of(Direction::Outbound)
+            .map(|((_, verdict), count)| (verdict.name().to_owned(), *count))
+            .collect(),
+        inbound: of(Direction::Inbound).map(|(_, count)| count).sum(),
         lost: Some(render::lost(&lost)),
         command: query.filter.process.unwrap_or_default(),
     })

@@ -1,18 +1,18 @@
-//! `/api/events`: both kinds in one list; and what the two kinds' own endpoints share.
+//! `/api/events`: every kind in one list; and what the two kinds' own endpoints share.
 
 use std::collections::BTreeMap;
 
 use axum::extract::State;
 use axum::response::Response;
 use jiff::tz::TimeZone;
-use netspy_api::{Event, EventList, EventsByPid};
+use netspy_api::{Event, EventList, EventsByPid, Sampled};
 use serde_json::{Value, json};
 
 use super::error::Failure;
 use super::params::Params;
 use super::query::ListQuery;
 use super::{ApiState, render};
-use crate::domain::{Filter, History, HistoryError, LossCounts};
+use crate::domain::{CountedKind, Filter, History, HistoryError, LossCounts, TroubleKind, Unrecorded};
 
 pub(super) async fn list(State(api): State<ApiState>, params: Params) -> Result<Response, Failure> {
     let event_type = params.text("type")?;
@@ -29,6 +29,13 @@ fn list_events(
 ) -> Result<EventList, HistoryError> {
     let mut found = Vec::new();
     let mut total_count = 0;
+    let mut sampled = Sampled::default();
+    let mut add = |recorded: u64, unrecorded: &Unrecorded| {
+        let more = render::sampled(recorded, unrecorded);
+        sampled.counted += more.counted;
+        sampled.recorded += more.recorded;
+        sampled.unattributed += more.unattributed;
+    };
     if matches!(event_type, None | Some("connection")) {
         let page = history.connections(&query.filter, query.limit)?;
         total_count += page.total;
@@ -38,6 +45,15 @@ fn list_events(
         let page = history.drops(&query.filter, query.limit)?;
         total_count += page.total;
         found.extend(page.rows.iter().map(|row| (row.wall_ns, render::packet_drop(row, zone))));
+        add(page.total, &history.unrecorded(CountedKind::Drop, &query.filter)?);
+    }
+    for kind in TroubleKind::ALL {
+        if event_type.is_none_or(|name| name == kind.name()) {
+            let page = history.troubles(kind, &query.filter, query.limit)?;
+            total_count += page.total;
+            found.extend(page.rows.iter().map(|row| (row.wall_ns, render::trouble(row, zone))));
+            add(page.total, &history.unrecorded(CountedKind::Trouble(kind), &query.filter)?);
+        }
     }
     found.sort_by_key(|(wall_ns, _)| std::cmp::Reverse(*wall_ns));
     found.truncate(query.limit as usize);
@@ -48,6 +64,7 @@ fn list_events(
         total_count,
         query_time: render::whole_seconds(query.end_ns(), zone),
         filters: filters(event_type, query, zone),
+        sampled: Some(sampled),
         lost: Some(render::lost(&history.losses(query.filter.window)?)),
     })
 }
@@ -89,6 +106,7 @@ pub(super) fn by_pid(
         total_events,
         total_count: Some(total),
         truncated: total > total_events,
+        sampled: None,
         lost: Some(render::lost(lost)),
     }
 }

@@ -12,6 +12,7 @@ mod drops;
 mod error;
 mod events;
 mod guard;
+mod listeners;
 mod params;
 mod query;
 mod render;
@@ -30,7 +31,7 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 use tower::ServiceExt;
 
-use crate::domain::{Barrier, Clock, History, HistoryError, Hook};
+use crate::domain::{Barrier, Clock, History, HistoryError, Hook, Sockets};
 use error::Failure;
 
 /// Most bytes of a body: every known parameter fits in it many times.
@@ -45,6 +46,8 @@ pub struct ApiState {
     pub barrier: Arc<dyn Barrier>,
     /// What "now" is.
     pub clock: Clock,
+    /// What exists at the moment of a request.
+    pub sockets: Arc<dyn Sockets>,
     /// What is being traced, and how.
     pub hooks: Arc<[Hook]>,
     /// Host names, besides those of loopback, that a request may be addressed to; without port or brackets.
@@ -76,6 +79,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/", get(status::index))
         .route("/health", get(status::health))
         .route("/api/programs", get(status::programs))
+        .route("/api/listeners", get(listeners::list))
         .route("/api/events", get(events::list))
         .route("/api/connection-summary", get(connections::summary).post(connections::summary))
         .route("/api/packet-drop-summary", get(drops::summary).post(drops::summary))

@@ -95,7 +95,7 @@ fn filter(params: &Params, window: Window) -> Result<Filter, Failure> {
     let pid = params.number("pid", 0..=u32::MAX.into(), "0 for any")?;
     let process =
         one_of(("command", params.text("command")?), ("process_name", params.text("process_name")?))?;
-    Ok(Filter { window, pid: pid.map(|pid| pid as u32), process })
+    Ok(Filter { pid: pid.map(|pid| pid as u32), process, ..Filter::within(window) })
 }
 
 fn duration(params: &Params) -> Result<Option<i64>, Failure> {

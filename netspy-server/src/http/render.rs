@@ -4,12 +4,16 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use netspy_api::{ConnectionEvent, DropEvent, Event, Lost, Program};
+use netspy_api::{
+    Ancestor, ConnectionEvent, DropEvent, Event, Lost, Program, RefusedRung, Sampled, TroubleEvent,
+};
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use super::error::Failure;
 use crate::domain::{
-    Attribution, Connection, Endpoint, Hook, HookState, LossCounts, Outcome, PacketDrop, errno_name,
+    self, Attribution, Check, Connection, Direction, Endpoint, Hook, HookState, Identity, LossCounts,
+    LossKind, Outcome, PacketDrop, Refusal, Trouble, TroubleKind, Unrecorded, errno_name, explain,
 };
 
 const TCP: u8 = 6;
@@ -23,8 +27,8 @@ pub(super) fn json(answer: &impl Serialize) -> Result<Response, Failure> {
 }
 
 pub(super) fn connection(connection: &Connection, zone: &TimeZone) -> Event {
-    let process = &connection.process;
-    let (raw_socktype, socket_type) = socket_type(connection.protocol);
+    let (process, traffic, close) = (&connection.process, connection.traffic, connection.close);
+    let identity = &*process.identity;
     let mut event = ConnectionEvent {
         id: id(connection.id),
         pid: process.pid,
@@ -32,12 +36,17 @@ pub(super) fn connection(connection: &Connection, zone: &TimeZone) -> Event {
         timestamp: connection.monotonic_ns,
         time: time(connection.wall_ns, zone),
         address_family: connection.family,
-        protocol: protocol(connection.protocol),
-        socket_type,
+        protocol: if i32::from(connection.family) == libc::AF_UNIX {
+            "UNIX".to_owned()
+        } else {
+            protocol(connection.protocol)
+        },
+        socket_type: socket_type(connection.socket_type),
         raw_ipv6: vec![0; 16],
         raw_protocol: connection.protocol,
-        raw_socktype,
-        direction: "outbound".to_owned(),
+        raw_socktype: connection.socket_type,
+        direction: connection.direction.name().to_owned(),
+        found: connection.found,
         outcome: connection.outcome.verdict().name().to_owned(),
         source_ip: connection.source.map(ip),
         source_port: connection.source.map(|end| end.port),
@@ -45,9 +54,27 @@ pub(super) fn connection(connection: &Connection, zone: &TimeZone) -> Event {
         tid: process.tid,
         process: process.name.clone(),
         uid: process.uid,
-        exe: process.exe.clone(),
+        exe: identity.exe.clone(),
+        cmdline: identity.cmdline.clone(),
+        parents: parents(identity),
+        unit: identity.unit.clone(),
+        container_id: identity.container_id.clone(),
+        pod_uid: identity.pod_uid.clone(),
         cgroup_id: known(process.cgroup_id),
         netns: known(connection.netns),
+        destination: connection.path.clone().unwrap_or_default(),
+        path: connection.path.clone(),
+        peer_pid: connection.peer_pid,
+        accepted_after_us: connection.accepted_after_ns.map(microseconds),
+        bytes_sent: traffic.map(|traffic| traffic.bytes_sent),
+        bytes_received: traffic.map(|traffic| traffic.bytes_received),
+        packets_sent: traffic.and_then(|traffic| traffic.packets_sent),
+        packets_received: traffic.and_then(|traffic| traffic.packets_received),
+        srtt_us: traffic.and_then(|traffic| traffic.srtt_us),
+        retransmits: traffic.and_then(|traffic| traffic.retransmits),
+        ending: close.map(|close| close.ending.name().to_owned()),
+        ending_errno_name: close.and_then(|close| errno_name(close.errno)).map(str::to_owned),
+        duration_us: close.map(|close| microseconds(close.after_ns)),
         ..ConnectionEvent::default()
     };
     if let Some(end) = connection.destination {
@@ -61,7 +88,9 @@ pub(super) fn connection(connection: &Connection, zone: &TimeZone) -> Event {
         }
     }
     match connection.outcome {
-        Outcome::Pending => {}
+        Outcome::Pending | Outcome::Unanswered => {}
+        // An inbound one is first seen when its handshake is complete.
+        Outcome::Established { .. } if connection.direction == Direction::Inbound => {}
         Outcome::Established { latency_ns } => event.latency_us = Some(microseconds(latency_ns)),
         Outcome::Aborted { after_ns } => event.latency_us = Some(microseconds(after_ns)),
         Outcome::Failed { errno, stage, after_ns } => {
@@ -77,6 +106,8 @@ pub(super) fn connection(connection: &Connection, zone: &TimeZone) -> Event {
 
 pub(super) fn packet_drop(drop: &PacketDrop, zone: &TimeZone) -> Event {
     let owner = drop.owner.as_ref().filter(|_| drop.attribution != Attribution::None);
+    let identity = owner.map(|process| &*process.identity);
+    let (class, explanation) = explain(&drop.reason);
     Event::PacketDrop(DropEvent {
         id: id(drop.id),
         pid: owner.map_or(0, |process| process.pid),
@@ -86,6 +117,8 @@ pub(super) fn packet_drop(drop: &PacketDrop, zone: &TimeZone) -> Event {
         drop_reason: drop.reason.clone(),
         reason: drop.reason.clone(),
         drop_reason_code: drop.reason_code.unwrap_or(0),
+        class: class.name().to_owned(),
+        explanation: explanation.to_owned(),
         skb_length: drop.length,
         packet_size_bytes: drop.length,
         attribution: drop.attribution.name().to_owned(),
@@ -99,20 +132,87 @@ pub(super) fn packet_drop(drop: &PacketDrop, zone: &TimeZone) -> Event {
         destination_port: drop.destination.and_then(|end| port(end, drop.protocol)),
         destination: drop.destination.map(|end| address(end, drop.protocol)),
         ether_type: known(drop.ether_type),
+        direction: drop.direction.map(|direction| direction.name().to_owned()),
         interface_index: known(drop.interface),
+        interface: known(drop.interface_name.clone()),
         netns: known(drop.netns),
         tid: owner.map(|process| process.tid),
         process: owner.map(|process| process.name.clone()),
         uid: owner.map(|process| process.uid),
-        exe: owner.and_then(|process| process.exe.clone()),
+        exe: identity.and_then(|identity| identity.exe.clone()),
+        cmdline: identity.and_then(|identity| identity.cmdline.clone()),
+        parents: identity.map(parents).unwrap_or_default(),
+        unit: identity.and_then(|identity| identity.unit.clone()),
+        container_id: identity.and_then(|identity| identity.container_id.clone()),
+        pod_uid: identity.and_then(|identity| identity.pod_uid.clone()),
     })
 }
 
-pub(super) fn lost(counts: &LossCounts) -> Lost {
-    Lost {
-        total: counts.values().fold(0, |total, count| total.saturating_add(*count)),
-        by_place: counts.iter().map(|(place, count)| (place.name().to_owned(), *count)).collect(),
+fn parents(identity: &Identity) -> Vec<Ancestor> {
+    let wire = |parent: &domain::Ancestor| Ancestor {
+        pid: parent.pid,
+        name: parent.name.clone(),
+        exe: parent.exe.clone(),
+    };
+    identity.parents.iter().map(wire).collect()
+}
+
+pub(super) fn trouble(trouble: &Trouble, zone: &TimeZone) -> Event {
+    let owner = trouble.owner.as_ref().filter(|_| trouble.attribution != Attribution::None);
+    let identity = owner.map(|process| &*process.identity);
+    let event = TroubleEvent {
+        id: id(trouble.id),
+        pid: owner.map_or(0, |process| process.pid),
+        command: owner.map(|process| process.comm.clone()).unwrap_or_default(),
+        timestamp: trouble.monotonic_ns,
+        time: time(trouble.wall_ns, zone),
+        attribution: trouble.attribution.name().to_owned(),
+        protocol: protocol(TCP),
+        source_ip: trouble.source.map(ip),
+        source_port: trouble.source.map(|end| end.port),
+        source: trouble.source.map(|end| address(end, TCP)),
+        destination_ip: trouble.destination.map(ip),
+        destination_port: trouble.destination.map(|end| end.port),
+        destination: trouble.destination.map(|end| address(end, TCP)),
+        reason: trouble.reason.clone(),
+        segment_length: (trouble.kind == TroubleKind::Retransmit).then_some(trouble.length),
+        backlog: trouble.backlog.map(|backlog| backlog.waiting),
+        backlog_limit: trouble.backlog.map(|backlog| backlog.limit),
+        netns: known(trouble.netns),
+        tid: owner.map(|process| process.tid),
+        process: owner.map(|process| process.name.clone()),
+        uid: owner.map(|process| process.uid),
+        exe: identity.and_then(|identity| identity.exe.clone()),
+        cmdline: identity.and_then(|identity| identity.cmdline.clone()),
+        parents: identity.map(parents).unwrap_or_default(),
+        unit: identity.and_then(|identity| identity.unit.clone()),
+        container_id: identity.and_then(|identity| identity.container_id.clone()),
+        pod_uid: identity.and_then(|identity| identity.pod_uid.clone()),
+    };
+    match trouble.kind {
+        TroubleKind::Retransmit => Event::Retransmit(event),
+        TroubleKind::ResetSent => Event::ResetSent(event),
+        TroubleKind::ResetReceived => Event::ResetReceived(event),
+        TroubleKind::ListenOverflow => Event::ListenOverflow(event),
     }
+}
+
+/// `recorded` events that match have a record.
+pub(super) fn sampled(recorded: u64, unrecorded: &Unrecorded) -> Sampled {
+    Sampled { counted: recorded + unrecorded.total(), recorded, unattributed: unrecorded.of_nobody }
+}
+
+pub(super) fn lost(counts: &LossCounts) -> Lost {
+    let mut lost = Lost::default();
+    let add = |sum: &mut u64, count: u64| *sum = sum.saturating_add(count);
+    for ((place, kind), count) in counts {
+        add(&mut lost.total, *count);
+        add(lost.by_place.entry(place.name().to_owned()).or_default(), *count);
+        if *kind != LossKind::Unknown {
+            add(lost.by_kind.entry(kind.name().to_owned()).or_default(), *count);
+        }
+    }
+    lost
 }
 
 pub(super) fn program(hook: &Hook) -> Program {
@@ -122,7 +222,24 @@ pub(super) fn program(hook: &Hook) -> Program {
         status: if works(hook) { "active" } else { "inactive" }.to_owned(),
         id: program_id(hook.event),
         rung: hook.rung.to_owned(),
-        note: hook.note.clone(),
+        note: hook.note(),
+        refused: hook.refused.iter().map(refused_rung).collect(),
+        remarks: hook.remarks.clone(),
+        check: match hook.check {
+            Check::None => "none",
+            Check::Passed => "passed",
+            Check::Undone(_) => "undone",
+            Check::Failed(_) => "failed",
+        }
+        .to_owned(),
+    }
+}
+
+fn refused_rung(refusal: &Refusal) -> RefusedRung {
+    RefusedRung {
+        rung: refusal.rung.to_owned(),
+        reason: refusal.reason.clone(),
+        remedy: refusal.remedy.clone(),
     }
 }
 
@@ -130,13 +247,10 @@ pub(super) fn works(hook: &Hook) -> bool {
     matches!(hook.state, HookState::Active | HookState::Replayed)
 }
 
-/// First four bytes, big-endian, of SHA-256 of the name: `printf connection | sha256sum` → `b38d9d16…`.
+/// First four bytes, big-endian, of SHA-256 of the name, as the earlier server numbered its programs:
+/// `printf connection | sha256sum` → `b38d9d16…`.
 fn program_id(name: &str) -> u32 {
-    match name {
-        "connection" => 3_012_402_454,
-        "packet_drop" => 3_940_834_765,
-        _ => 0,
-    }
+    Sha256::digest(name).first_chunk().map_or(0, |first| u32::from_be_bytes(*first))
 }
 
 /// RFC 3339 in `zone`, with as many digits of the fraction as there are.
@@ -170,10 +284,14 @@ fn port(end: Endpoint, protocol: u8) -> Option<u16> {
 }
 
 fn address(end: Endpoint, protocol: u8) -> String {
-    if port(end, protocol).is_some() { end.to_string() } else { ip(end) }
+    match (port(end, protocol), end.scope) {
+        (Some(_), _) => end.to_string(),
+        (None, 0) => ip(end),
+        (None, scope) => format!("{}%{scope}", ip(end)),
+    }
 }
 
-fn protocol(number: u8) -> String {
+pub(super) fn protocol(number: u8) -> String {
     let name = match number {
         1 => "ICMP",
         2 => "IGMP",
@@ -190,13 +308,16 @@ fn protocol(number: u8) -> String {
     name.to_owned()
 }
 
-/// Raw and by name. Not recorded, but these protocols have one kind of socket each.
-fn socket_type(protocol: u8) -> (u8, String) {
-    match protocol {
-        TCP => (1, "STREAM".to_owned()),
-        UDP => (2, "DGRAM".to_owned()),
-        _ => (0, "Unknown(0)".to_owned()),
-    }
+/// `SOCK_*` by name (include/linux/net.h).
+fn socket_type(number: u8) -> String {
+    let name = match number {
+        1 => "STREAM",
+        2 => "DGRAM",
+        3 => "RAW",
+        5 => "SEQPACKET",
+        other => return format!("Unknown({other})"),
+    };
+    name.to_owned()
 }
 
 fn microseconds(nanoseconds: u64) -> u64 {

@@ -24,6 +24,7 @@ pub(super) async fn index() -> Result<Response, Failure> {
             "list_connections": "/api/list-connections",
             "list_packet_drops": "/api/list-packet-drops",
             "events": "/api/events",
+            "listeners": "/api/listeners",
             "programs": "/api/programs",
         },
         "documentation": {

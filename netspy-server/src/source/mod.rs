@@ -1,10 +1,13 @@
 //! Where records come from: a running kernel or a recording. Depends on `domain` only.
 
+pub mod existing;
 pub mod kernel;
 mod record;
 mod replay;
+mod resumed;
 mod trace;
 
 pub use record::{Recorder, RecordingHost, RecordingSource};
 pub use replay::Replay;
+pub use resumed::ResumedSource;
 pub use trace::TraceHeader;

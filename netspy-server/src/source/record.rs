@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::trace::{Frame, TraceHeader, write_frame, write_header};
-use crate::domain::{Host, Input, Process, Ring, Source};
+use crate::domain::{FlowReading, Host, Identity, Input, KernelNames, ProcessEvent, Ring, Source, Thread};
 
 /// An open recording, shared by the source and the host that feed it.
 #[derive(Clone)]
@@ -39,6 +39,24 @@ impl Recorder {
         }
     }
 
+    /// Writes an input and hands it on.
+    fn pass(&self, input: Input<'_>, take: &mut dyn FnMut(Input<'_>)) {
+        self.write(&match input {
+            Input::Record { ring: Ring::Events, bytes } => Frame::Events(bytes.to_vec()),
+            Input::Record { ring: Ring::Drops, bytes } => Frame::Drops(bytes.to_vec()),
+            Input::Lost { monotonic_ns, place, kind, count } => {
+                let (place, kind) = (place.name().to_owned(), kind.name().to_owned());
+                Frame::Lost { monotonic_ns, place, kind, count }
+            }
+            Input::Existing { monotonic_ns, socket } => {
+                Frame::Existing { monotonic_ns, socket: Box::new(socket.clone()) }
+            }
+            Input::Listed { monotonic_ns } => Frame::Listed { monotonic_ns },
+            Input::Clock { wall_minus_monotonic_ns } => Frame::Clock(wall_minus_monotonic_ns),
+        });
+        take(input);
+    }
+
     fn write(&self, frame: &Frame) {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(out) = open.out.as_mut() else { return };
@@ -64,18 +82,18 @@ impl<S> RecordingSource<S> {
 
 impl<S: Source> Source for RecordingSource<S> {
     fn drain(&mut self, take: &mut dyn FnMut(Input<'_>)) -> io::Result<bool> {
-        let recorder = &self.recorder;
-        self.inner.drain(&mut |input| {
-            recorder.write(&match input {
-                Input::Record { ring: Ring::Events, bytes } => Frame::Events(bytes.to_vec()),
-                Input::Record { ring: Ring::Drops, bytes } => Frame::Drops(bytes.to_vec()),
-                Input::Lost { monotonic_ns, place, count } => {
-                    Frame::Lost { monotonic_ns, place: place.name().to_owned(), count }
-                }
-                Input::Clock { wall_minus_monotonic_ns } => Frame::Clock(wall_minus_monotonic_ns),
-            });
-            take(input);
-        })
+        let Self { inner, recorder } = self;
+        inner.drain(&mut |input| recorder.pass(input, take))
+    }
+
+    fn read_flows(&mut self, readings: &[FlowReading], take: &mut dyn FnMut(Input<'_>)) -> io::Result<()> {
+        let Self { inner, recorder } = self;
+        inner.read_flows(readings, &mut |input| recorder.pass(input, take))
+    }
+
+    fn settle(&mut self, take: &mut dyn FnMut(Input<'_>)) -> io::Result<()> {
+        let Self { inner, recorder } = self;
+        inner.settle(&mut |input| recorder.pass(input, take))
     }
 
     fn wait(&mut self, wake: BorrowedFd<'_>, at_most: Option<Duration>) -> io::Result<()> {
@@ -101,11 +119,15 @@ impl<H> RecordingHost<H> {
 }
 
 impl<H: Host> Host for RecordingHost<H> {
-    fn exe(&mut self, process: &Process) -> Option<String> {
-        let exe = self.inner.exe(process)?;
-        let (pid, started_ns, name) = (process.pid, process.started_ns, process.name.clone());
-        self.recorder.write(&Frame::Exe { pid, started_ns, name, exe: exe.clone() });
-        Some(exe)
+    fn process(&mut self, event: &ProcessEvent) {
+        self.inner.process(event);
+    }
+
+    fn identify(&mut self, thread: &Thread) -> Identity {
+        let identity = self.inner.identify(thread);
+        let (process, cgroup_id) = (thread.process(), thread.cgroup_id);
+        self.recorder.write(&Frame::Identity { process, cgroup_id, identity: identity.clone() });
+        identity
     }
 
     fn symbol(&mut self, address: u64) -> Option<String> {
@@ -114,7 +136,7 @@ impl<H: Host> Host for RecordingHost<H> {
         Some(symbol)
     }
 
-    fn drop_reason(&self, code: u32) -> Option<String> {
-        self.inner.drop_reason(code)
+    fn kernel_names(&self) -> &KernelNames {
+        self.inner.kernel_names()
     }
 }

@@ -1,7 +1,7 @@
 //! Replaying a recording: the same records, the same answers about the host, no kernel and no root.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     fs::File,
     io::{self, BufReader},
     os::fd::BorrowedFd,
@@ -12,7 +12,10 @@ use std::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::trace::{Frame, TraceError, TraceHeader, TraceReader};
-use crate::domain::{Host, Input, LossPlace, Process, Ring, Source};
+use crate::domain::{
+    ExistingSocket, FlowReading, HistoryError, Host, Identity, Input, KernelNames, LossKind, LossPlace,
+    ProcessEvent, ProcessId, Ring, Sockets, Source, Thread,
+};
 
 /// A recording, taken apart.
 pub struct Replay {
@@ -22,6 +25,8 @@ pub struct Replay {
     pub source: ReplaySource,
     /// The facts.
     pub host: ReplayHost,
+    /// The sockets that were there when it began.
+    pub sockets: ReplaySockets,
     /// When it ended, ns since 1970; its last record if the recording server was killed.
     pub ended_ns: i64,
 }
@@ -31,12 +36,12 @@ impl Replay {
     pub fn open(path: &Path) -> Result<Self, TraceError> {
         let (mut reader, header) = TraceReader::open(BufReader::new(File::open(path)?))?;
         let mut records = Vec::new();
-        let mut host = ReplayHost::new(header.drop_reasons.clone());
-        let (mut offset_ns, mut ended_ns) = (0, 0);
+        let mut host = ReplayHost::new(header.names.clone());
+        let (mut offset_ns, mut ended_ns, mut existing) = (0, 0, Vec::new());
         while let Some(frame) = reader.next_frame()? {
             match frame {
-                Frame::Exe { pid, started_ns, name, exe } => {
-                    host.exes.entry((pid, started_ns, name)).or_insert(exe);
+                Frame::Identity { process, cgroup_id, identity } => {
+                    host.identities.entry((process, cgroup_id)).or_insert(identity);
                 }
                 Frame::Symbol { address, symbol } => {
                     host.symbols.entry(address).or_insert(symbol);
@@ -44,6 +49,7 @@ impl Replay {
                 Frame::End(at) => ended_ns = at,
                 record => {
                     match &record {
+                        Frame::Existing { socket, .. } => existing.push(ExistingSocket::clone(socket)),
                         Frame::Clock(offset) => offset_ns = *offset,
                         Frame::Events(bytes) | Frame::Drops(bytes) => {
                             ended_ns = ended_ns.max(offset_ns.saturating_add(time_of(bytes)));
@@ -54,7 +60,8 @@ impl Replay {
                 }
             }
         }
-        Ok(Self { header, source: ReplaySource { records: records.into_iter() }, host, ended_ns })
+        let (source, sockets) = (ReplaySource { records: records.into_iter() }, ReplaySockets(existing));
+        Ok(Self { header, source, host, sockets, ended_ns })
     }
 }
 
@@ -78,17 +85,31 @@ impl Source for ReplaySource {
                 Frame::Events(bytes) => take(Input::Record { ring: Ring::Events, bytes: &bytes }),
                 Frame::Drops(bytes) => take(Input::Record { ring: Ring::Drops, bytes: &bytes }),
                 Frame::Clock(offset) => take(Input::Clock { wall_minus_monotonic_ns: offset }),
-                Frame::Lost { monotonic_ns, place, count } => {
+                Frame::Lost { monotonic_ns, place, kind, count } => {
                     if let Some(place) = LossPlace::from_name(&place) {
-                        take(Input::Lost { monotonic_ns, place, count });
+                        let kind = LossKind::from_name(&kind).unwrap_or(LossKind::Unknown);
+                        take(Input::Lost { monotonic_ns, place, kind, count });
                     } else {
                         tracing::warn!(place, count, "the recording lost events at a place unknown here");
                     }
                 }
-                Frame::Exe { .. } | Frame::Symbol { .. } | Frame::End(_) => {}
+                Frame::Existing { monotonic_ns, socket } => {
+                    take(Input::Existing { monotonic_ns, socket: &socket });
+                }
+                Frame::Listed { monotonic_ns } => take(Input::Listed { monotonic_ns }),
+                Frame::Identity { .. } | Frame::Symbol { .. } | Frame::End(_) => {}
             }
         }
         Ok(false)
+    }
+
+    /// What was read is among the records.
+    fn read_flows(&mut self, _readings: &[FlowReading], _take: &mut dyn FnMut(Input<'_>)) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn settle(&mut self, _take: &mut dyn FnMut(Input<'_>)) -> io::Result<()> {
+        Ok(())
     }
 
     fn wait(&mut self, wake: BorrowedFd<'_>, at_most: Option<Duration>) -> io::Result<()> {
@@ -104,29 +125,41 @@ impl Source for ReplaySource {
     }
 }
 
+/// The sockets that were there when the recording began.
+pub struct ReplaySockets(Vec<ExistingSocket>);
+
+impl Sockets for ReplaySockets {
+    fn existing(&self) -> Result<Vec<ExistingSocket>, HistoryError> {
+        Ok(self.0.clone())
+    }
+}
+
 /// What the recording's host answered.
 pub struct ReplayHost {
-    exes: HashMap<(u32, u64, String), String>,
+    identities: HashMap<(ProcessId, u64), Identity>,
     symbols: HashMap<u64, String>,
-    drop_reasons: BTreeMap<u32, String>,
+    names: KernelNames,
 }
 
 impl ReplayHost {
-    fn new(drop_reasons: BTreeMap<u32, String>) -> Self {
-        Self { exes: HashMap::new(), symbols: HashMap::new(), drop_reasons }
+    fn new(names: KernelNames) -> Self {
+        Self { identities: HashMap::new(), symbols: HashMap::new(), names }
     }
 }
 
 impl Host for ReplayHost {
-    fn exe(&mut self, process: &Process) -> Option<String> {
-        self.exes.get(&(process.pid, process.started_ns, process.name.clone())).cloned()
+    /// The recorded host has drawn its conclusions.
+    fn process(&mut self, _event: &ProcessEvent) {}
+
+    fn identify(&mut self, thread: &Thread) -> Identity {
+        self.identities.get(&(thread.process(), thread.cgroup_id)).cloned().unwrap_or_default()
     }
 
     fn symbol(&mut self, address: u64) -> Option<String> {
         self.symbols.get(&address).cloned()
     }
 
-    fn drop_reason(&self, code: u32) -> Option<String> {
-        self.drop_reasons.get(&code).cloned()
+    fn kernel_names(&self) -> &KernelNames {
+        &self.names
     }
 }

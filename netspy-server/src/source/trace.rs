@@ -1,12 +1,11 @@
 //! The file format of a recording: docs/trace-format.md. Pure but for the reader and writer that it is given.
 
-use std::{
-    collections::BTreeMap,
-    io::{self, Read, Write},
-};
+use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+use crate::domain::{ExistingSocket, Identity, KernelNames, ProcessId};
 
 /// First eight bytes of every recording.
 const MAGIC: [u8; 8] = *b"NETSPYTR";
@@ -26,8 +25,8 @@ pub struct TraceHeader {
     pub kernel: String,
     /// `uname -m`.
     pub arch: String,
-    /// The kernel's names for its drop reasons.
-    pub drop_reasons: BTreeMap<u32, String>,
+    /// What the kernel calls its numbers.
+    pub names: KernelNames,
 }
 
 /// One frame.
@@ -38,11 +37,15 @@ pub enum Frame {
     /// A record of the ring of drops.
     Drops(Vec<u8>),
     /// What the kernel could not deliver, noticed at `monotonic_ns`.
-    Lost { monotonic_ns: u64, place: String, count: u64 },
+    Lost { monotonic_ns: u64, place: String, kind: String, count: u64 },
     /// From here on, wall time in ns is monotonic time plus this.
     Clock(i64),
-    /// What a process was running.
-    Exe { pid: u32, started_ns: u64, name: String, exe: String },
+    /// One of the sockets that there were at `monotonic_ns`.
+    Existing { monotonic_ns: u64, socket: Box<ExistingSocket> },
+    /// These were all.
+    Listed { monotonic_ns: u64 },
+    /// What a process was, in a cgroup.
+    Identity { process: ProcessId, cgroup_id: u64, identity: Identity },
     /// What a kernel address is called.
     Symbol { address: u64, symbol: String },
     /// The recording ended here (wall time, ns since 1970).
@@ -53,9 +56,31 @@ pub enum Frame {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Fact {
-    Lost { monotonic_ns: u64, place: String, count: u64 },
-    Exe { pid: u32, started_ns: u64, name: String, exe: String },
-    Symbol { address: u64, symbol: String },
+    Lost {
+        monotonic_ns: u64,
+        place: String,
+        #[serde(default)]
+        kind: String,
+        count: u64,
+    },
+    Existing {
+        monotonic_ns: u64,
+        socket: Box<ExistingSocket>,
+    },
+    Listed {
+        monotonic_ns: u64,
+    },
+    Identity {
+        pid: u32,
+        exec_id: u32,
+        started_ns: u64,
+        cgroup_id: u64,
+        identity: Identity,
+    },
+    Symbol {
+        address: u64,
+        symbol: String,
+    },
 }
 
 const EVENTS: u32 = 1;
@@ -104,13 +129,19 @@ pub fn write_frame(out: &mut impl Write, frame: &Frame) -> io::Result<()> {
         Frame::Drops(bytes) => write_payload(out, DROPS, bytes),
         Frame::Clock(offset) => write_payload(out, CLOCK, &offset.to_le_bytes()),
         Frame::End(at) => write_payload(out, END, &at.to_le_bytes()),
-        Frame::Lost { monotonic_ns, place, count } => {
-            write_fact(out, &Fact::Lost { monotonic_ns: *monotonic_ns, place: place.clone(), count: *count })
+        Frame::Lost { monotonic_ns, place, kind, count } => {
+            let (place, kind) = (place.clone(), kind.clone());
+            write_fact(out, &Fact::Lost { monotonic_ns: *monotonic_ns, place, kind, count: *count })
         }
-        Frame::Exe { pid, started_ns, name, exe } => write_fact(
-            out,
-            &Fact::Exe { pid: *pid, started_ns: *started_ns, name: name.clone(), exe: exe.clone() },
-        ),
+        Frame::Existing { monotonic_ns, socket } => {
+            write_fact(out, &Fact::Existing { monotonic_ns: *monotonic_ns, socket: socket.clone() })
+        }
+        Frame::Listed { monotonic_ns } => write_fact(out, &Fact::Listed { monotonic_ns: *monotonic_ns }),
+        Frame::Identity { process, cgroup_id, identity } => {
+            let ProcessId { pid, exec_id, started_ns } = *process;
+            let (cgroup_id, identity) = (*cgroup_id, identity.clone());
+            write_fact(out, &Fact::Identity { pid, exec_id, started_ns, cgroup_id, identity })
+        }
         Frame::Symbol { address, symbol } => {
             write_fact(out, &Fact::Symbol { address: *address, symbol: symbol.clone() })
         }
@@ -174,8 +205,15 @@ impl<R: Read> TraceReader<R> {
             CLOCK => Frame::Clock(self.signed(&payload)?),
             END => Frame::End(self.signed(&payload)?),
             FACT => match serde_json::from_slice(&payload).map_err(|e| self.damaged(&e.to_string()))? {
-                Fact::Lost { monotonic_ns, place, count } => Frame::Lost { monotonic_ns, place, count },
-                Fact::Exe { pid, started_ns, name, exe } => Frame::Exe { pid, started_ns, name, exe },
+                Fact::Lost { monotonic_ns, place, kind, count } => {
+                    Frame::Lost { monotonic_ns, place, kind, count }
+                }
+                Fact::Existing { monotonic_ns, socket } => Frame::Existing { monotonic_ns, socket },
+                Fact::Listed { monotonic_ns } => Frame::Listed { monotonic_ns },
+                Fact::Identity { pid, exec_id, started_ns, cgroup_id, identity } => {
+                    let process = ProcessId { pid, exec_id, started_ns };
+                    Frame::Identity { process, cgroup_id, identity }
+                }
                 Fact::Symbol { address, symbol } => Frame::Symbol { address, symbol },
             },
             other => return Err(self.damaged(&format!("unknown frame kind {other}"))),
@@ -227,10 +265,19 @@ mod tests {
         vec![
             Frame::Clock(-5),
             Frame::Events(vec![1, 2, 3]),
-            Frame::Exe { pid: 1, started_ns: u64::MAX, name: "a\u{1b}\"b".into(), exe: "/bin/x".into() },
+            Frame::Identity {
+                process: ProcessId { pid: 1, exec_id: 2, started_ns: u64::MAX },
+                cgroup_id: 3,
+                identity: Identity { exe: Some("/bin/\u{1b}\"b".into()), ..Identity::default() },
+            },
             Frame::Drops(Vec::new()),
             Frame::Symbol { address: u64::MAX, symbol: "tcp_v4_rcv+0x1".into() },
-            Frame::Lost { monotonic_ns: 3, place: "events_ring_full".into(), count: 9 },
+            Frame::Lost {
+                monotonic_ns: 3,
+                place: "events_ring_full".into(),
+                kind: "unknown".into(),
+                count: 9,
+            },
             Frame::End(77),
         ]
     }

@@ -6,9 +6,22 @@
 //! One connection writes, a few read. In WAL mode readers never wait for the writer, nor it for them. All are
 //! opened at once: later the server may have lost the privilege to open the file, or the file its name.
 
+mod block;
+mod codes;
+mod connection;
+mod dictionary;
+mod ledger;
+mod packet_drop;
+mod question;
 mod read;
+mod retention;
+mod rollup;
 mod row;
+mod scan;
 mod schema;
+mod sums;
+mod troubles;
+mod version2;
 mod write;
 
 #[cfg(test)]
@@ -18,25 +31,27 @@ use std::fs::{DirBuilder, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rusqlite::{Connection, OpenFlags};
 
-use crate::domain::HistoryError;
+use crate::domain::{HistoryError, Keep};
 pub use read::SqliteHistory;
 pub use write::SqliteSink;
 
 /// Connections that read at the same time; more queries than that wait for each other.
 const READERS: usize = 4;
 
-/// Opens the history at `path`, or begins one there that only its owner may read.
-pub fn open(path: &Path) -> Result<(SqliteSink, SqliteHistory), HistoryError> {
+/// Opens the history at `path`, or begins one there that only its owner may read; `keep` bounds it.
+pub fn open(path: &Path, keep: Keep) -> Result<(SqliteSink, SqliteHistory), HistoryError> {
     // SQLite takes some names, such as `:memory:`, for something else than a file, but no absolute path.
     let path = std::path::absolute(path).map_err(|error| cannot_open(path, &error))?;
     create_private(&path)?;
     let mut writer = connect(&path)?;
     schema::prepare(&mut writer, &path)?;
     let readers = (0..READERS).map(|_| connect_reader(&path)).collect::<Result<_, _>>()?;
-    Ok((SqliteSink::new(writer), SqliteHistory::new(readers)))
+    let unwritten = Arc::default();
+    Ok((SqliteSink::new(writer, keep, Arc::clone(&unwritten)), SqliteHistory::new(readers, unwritten)))
 }
 
 /// Begins a private history that is gone when the last of the two halves is, however the process ends.
@@ -45,7 +60,7 @@ pub fn open(path: &Path) -> Result<(SqliteSink, SqliteHistory), HistoryError> {
 /// that there a reader would block the writer.
 pub fn open_temporary() -> Result<(SqliteSink, SqliteHistory), HistoryError> {
     let directory = create_private_directory(&std::env::temp_dir())?;
-    let opened = open(&directory.join("history"));
+    let opened = open(&directory.join("history"), Keep::default());
     // Every connection has its files open by now, and takes no notice of their names going away.
     let removed = std::fs::remove_dir_all(&directory).map_err(|error| {
         HistoryError(format!("cannot remove the temporary directory {}: {error}", directory.display()))

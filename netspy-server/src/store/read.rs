@@ -1,38 +1,37 @@
-//! The reading side: windows and filters.
-//!
-//! Every answer is read in one transaction, so that its rows and its total are of the same moment. The order
-//! is newest first; rows of the same nanosecond follow their stored ids, which only makes it always the same.
+//! The reading side. Every answer is read in one transaction, so that its parts are of the same moment.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rusqlite::types::Value;
-use rusqlite::{Row, Transaction, params_from_iter};
+use rusqlite::Transaction;
 
-use super::row;
+use super::block::{CONNECTIONS, DROPS};
+use super::dictionary::{CauseReader, ProcessReader};
+use super::ledger::{self, Unwritten};
+use super::question::Question;
+use super::row::{Columns, cannot_read, unreadable};
+use super::{codes, connection, packet_drop, scan, sums, troubles};
 use crate::domain::{
-    Connection, Filter, History, HistoryError, LossCounts, LossPlace, PacketDrop, Page, Verdict, Window,
+    Connection, ConnectionCounts, CountedKind, Filter, Group, GroupBy, History, HistoryError, LossCounts,
+    LossKind, LossPlace, PacketDrop, Page, ReasonCounts, Sum, Trouble, TroubleKind, Unrecorded, Window,
 };
-
-/// Bytes of a name that the kernel keeps (`TASK_COMM_LEN` without the terminating zero).
-const COMM_BYTES: usize = 15;
 
 /// Answers from a history; clones share its connections.
 #[derive(Clone, Debug)]
 pub struct SqliteHistory {
     readers: Arc<[Mutex<rusqlite::Connection>]>,
     turn: Arc<AtomicUsize>,
+    unwritten: Arc<Unwritten>,
 }
 
 impl SqliteHistory {
-    pub(super) fn new(readers: Vec<rusqlite::Connection>) -> Self {
-        Self { readers: readers.into_iter().map(Mutex::new).collect(), turn: Arc::default() }
+    pub(super) fn new(readers: Vec<rusqlite::Connection>, unwritten: Arc<Unwritten>) -> Self {
+        Self { readers: readers.into_iter().map(Mutex::new).collect(), turn: Arc::default(), unwritten }
     }
 
     /// An idle connection, or the next one in turn as soon as it is idle. A query that panicked leaves no
     /// harm in its connection: its transaction was rolled back.
-    pub(super) fn reader(&self) -> MutexGuard<'_, rusqlite::Connection> {
+    fn reader(&self) -> MutexGuard<'_, rusqlite::Connection> {
         self.readers.iter().find_map(|reader| reader.try_lock().ok()).unwrap_or_else(|| {
             let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.readers.len();
             self.readers[turn].lock().unwrap_or_else(PoisonError::into_inner)
@@ -45,131 +44,98 @@ impl SqliteHistory {
     ) -> Result<T, HistoryError> {
         query(&self.reader().transaction().map_err(cannot_read)?)
     }
-
-    fn page<T>(
-        &self,
-        table: &str,
-        filter: &Filter,
-        limit: u32,
-        convert: fn(&Row<'_>) -> Result<T, HistoryError>,
-    ) -> Result<Page<T>, HistoryError> {
-        let Condition { sql, mut values } = Condition::of(filter);
-        self.read(|transaction| {
-            let total: i64 = transaction
-                .prepare_cached(&format!("SELECT count(*) FROM {table} WHERE {sql}"))
-                .and_then(|mut statement| statement.query_row(params_from_iter(&values), |row| row.get(0)))
-                .map_err(cannot_read)?;
-            values.push(limit.into());
-            let rows = collect(
-                transaction,
-                &format!("SELECT * FROM {table} WHERE {sql} ORDER BY wall_ns DESC, id DESC LIMIT ?"),
-                &values,
-                convert,
-            )?;
-            Ok(Page { rows, total: total.cast_unsigned() })
-        })
-    }
-
-    fn counts<K: Ord>(
-        &self,
-        table: &str,
-        key: &str,
-        filter: &Filter,
-        convert: fn(&Row<'_>) -> Result<K, HistoryError>,
-    ) -> Result<BTreeMap<K, u64>, HistoryError> {
-        let Condition { sql, values } = Condition::of(filter);
-        let sql = format!("SELECT {key}, count(*) AS count FROM {table} WHERE {sql} GROUP BY {key}");
-        let rows = self.read(|transaction| {
-            collect(transaction, &sql, &values, |row| Ok((convert(row)?, row::unsigned(row, "count")?)))
-        })?;
-        Ok(rows.into_iter().collect())
-    }
 }
 
 impl History for SqliteHistory {
     fn connections(&self, filter: &Filter, limit: u32) -> Result<Page<Connection>, HistoryError> {
-        self.page("connections", filter, limit, row::connection)
+        self.read(|file| {
+            let (question, mut processes) =
+                (Question::of_connections(file, filter)?, ProcessReader::of(file));
+            scan::page(file, CONNECTIONS, &question, limit, &mut |row| {
+                connection::read(row, &mut processes).map(|stored| stored.connection)
+            })
+        })
     }
 
-    fn connection_counts(&self, filter: &Filter) -> Result<BTreeMap<Verdict, u64>, HistoryError> {
-        self.counts("connections", "verdict", filter, |row| row::named(row, "verdict", Verdict::from_name))
+    fn connection_counts(&self, filter: &Filter) -> Result<ConnectionCounts, HistoryError> {
+        let counts = self.read(|file| {
+            let question = Question::of_connections(file, filter)?;
+            sums::count(file, CONNECTIONS, question, filter)
+        })?;
+        let named = |(class, count)| match codes::from_class(class) {
+            Some(what) => Ok((what, count)),
+            None => Err(unreadable("class", &format!("nothing has number {class}"))),
+        };
+        counts.into_iter().map(named).collect()
     }
 
     fn drops(&self, filter: &Filter, limit: u32) -> Result<Page<PacketDrop>, HistoryError> {
-        self.page("drops", filter, limit, row::packet_drop)
+        self.read(|file| {
+            let question = Question::of_drops(file, filter)?;
+            let (mut processes, mut causes) = (ProcessReader::of(file), CauseReader::of(file));
+            scan::page(file, DROPS, &question, limit, &mut |row| {
+                packet_drop::read(row, &mut processes, &mut causes)
+            })
+        })
     }
 
-    fn drop_counts(&self, filter: &Filter) -> Result<BTreeMap<String, u64>, HistoryError> {
-        self.counts("drops", "reason", filter, |row| row::named(row, "reason", |name| Some(name.to_owned())))
+    fn drop_counts(&self, filter: &Filter) -> Result<ReasonCounts, HistoryError> {
+        self.read(|file| {
+            let (question, mut causes) = (Question::of_drops(file, filter)?, CauseReader::of(file));
+            let mut reasons = ReasonCounts::new();
+            for (cause, count) in sums::count(file, DROPS, question, filter)? {
+                let cause = causes.get(cause)?;
+                *reasons.entry((cause.reason, cause.location)).or_default() += count;
+            }
+            Ok(reasons)
+        })
+    }
+
+    fn troubles(
+        &self,
+        kind: TroubleKind,
+        filter: &Filter,
+        limit: u32,
+    ) -> Result<Page<Trouble>, HistoryError> {
+        self.read(|file| troubles::page(file, kind, filter, limit))
+    }
+
+    fn unrecorded(&self, kind: CountedKind, filter: &Filter) -> Result<Unrecorded, HistoryError> {
+        self.read(|file| troubles::unrecorded(file, kind, filter))
+    }
+
+    fn top(&self, filter: &Filter, by: GroupBy, limit: u32) -> Result<Vec<(Group, Sum)>, HistoryError> {
+        self.read(|file| sums::top(file, filter, by, limit))
     }
 
     fn losses(&self, window: Window) -> Result<LossCounts, HistoryError> {
-        // Equal counts are added up by SQLite, different ones here: its sum() fails beyond an i64.
-        let sql = "SELECT place, count, count(*) AS times FROM losses WHERE wall_ns BETWEEN ?1 AND ?2
-                   GROUP BY place, count";
-        let window = [Value::from(window.since_ns), Value::from(window.until_ns)];
-        let rows = self.read(|transaction| {
-            collect(transaction, sql, &window, |row| {
-                let lost = row::unsigned(row, "count")?.saturating_mul(row::unsigned(row, "times")?);
-                Ok((row::named(row, "place", LossPlace::from_name)?, lost))
-            })
-        })?;
-        let mut counts = LossCounts::new();
-        for (place, lost) in rows.into_iter().filter(|(_, lost)| *lost > 0) {
-            let count = counts.entry(place).or_default();
-            *count = count.saturating_add(lost);
+        // Held while the file is read: what is not written yet must be seen in one place and only there.
+        let unwritten = self.unwritten.lock();
+        let mut counts = self.read(|file| written_losses(file, window))?;
+        for loss in ledger::within(&unwritten, window).filter(|loss| loss.count > 0) {
+            let count = counts.entry((loss.place, loss.kind)).or_default();
+            *count = count.saturating_add(loss.count);
         }
         Ok(counts)
     }
 }
 
-/// A filter as SQL, and the values of its placeholders in their order.
-pub(super) struct Condition {
-    pub(super) sql: String,
-    pub(super) values: Vec<Value>,
-}
-
-impl Condition {
-    pub(super) fn of(filter: &Filter) -> Self {
-        let mut sql = String::from("wall_ns BETWEEN ? AND ?");
-        let mut values = vec![Value::from(filter.window.since_ns), Value::from(filter.window.until_ns)];
-        if let Some(pid) = filter.pid {
-            sql.push_str(" AND pid = ?");
-            values.push(pid.into());
-        }
-        if let Some(name) = &filter.process {
-            // The last condition lets SQLite use the index on threads, which has only those rows.
-            sql.push_str(" AND (process IN (?, ?) OR (comm IN (?, ?) AND comm <> process))");
-            let kept = as_kernel_keeps(name);
-            values.extend([name.clone(), kept.clone(), name.clone(), kept].map(Value::from));
-        }
-        Self { sql, values }
-    }
-}
-
-/// What is left of a name in the kernel. A character that is cut in two reads as U+FFFD, as it does when the
-/// kernel's bytes are decoded.
-fn as_kernel_keeps(name: &str) -> String {
-    let bytes = name.as_bytes();
-    String::from_utf8_lossy(&bytes[..bytes.len().min(COMM_BYTES)]).into_owned()
-}
-
-fn collect<T>(
-    transaction: &Transaction<'_>,
-    sql: &str,
-    values: &[Value],
-    convert: impl Fn(&Row<'_>) -> Result<T, HistoryError>,
-) -> Result<Vec<T>, HistoryError> {
-    let mut statement = transaction.prepare_cached(sql).map_err(cannot_read)?;
-    let mut rows = statement.query(params_from_iter(values)).map_err(cannot_read)?;
-    let mut found = Vec::new();
+fn written_losses(file: &Transaction<'_>, window: Window) -> Result<LossCounts, HistoryError> {
+    // Equal counts are added up by SQLite, different ones here: its sum() fails beyond an i64.
+    let sql = "SELECT place, kind, count, count(*) AS times FROM losses WHERE wall_ns BETWEEN ?1 AND ?2
+               GROUP BY place, kind, count";
+    let mut statement = file.prepare_cached(sql).map_err(cannot_read)?;
+    let mut rows = statement.query([window.since_ns, window.until_ns]).map_err(cannot_read)?;
+    let mut counts = LossCounts::new();
     while let Some(row) = rows.next().map_err(cannot_read)? {
-        found.push(convert(row)?);
+        let mut columns = Columns::of(row);
+        let place = columns.named("place", LossPlace::from_name)?;
+        let kind = columns.named("kind", LossKind::from_name)?;
+        let lost = columns.unsigned("count")?.saturating_mul(columns.unsigned("times")?);
+        if lost > 0 {
+            let count = counts.entry((place, kind)).or_default();
+            *count = count.saturating_add(lost);
+        }
     }
-    Ok(found)
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
-fn cannot_read(error: rusqlite::Error) -> HistoryError {
-    HistoryError(format!("cannot read the history: {error}"))
+    Ok(counts)
 }

@@ -1,147 +1,143 @@
-//! Columns ↔ domain values. A row that cannot be read back is an error that says which column: the file may
-//! have been damaged or edited, and a guess would be a wrong answer.
+//! Columns ↔ values. A row that cannot be read back is an error that says which column: the file may have been
+//! damaged or edited, and a guess would be a wrong answer.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use rusqlite::Row;
-use rusqlite::types::FromSql;
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Row, Statement};
 
-use crate::domain::{
-    Attribution, Connection, Endpoint, HistoryError, Outcome, PacketDrop, Process, Stage, Verdict,
-};
+use super::codes::Coded;
+use crate::domain::{Endpoint, HistoryError};
 
-/// What an [`Outcome`] holds besides its verdict.
-#[derive(Default)]
-pub(super) struct OutcomeColumns {
-    pub(super) after_ns: Option<u64>,
-    pub(super) errno: Option<u32>,
-    pub(super) stage: Option<&'static str>,
+/// Takes a row's columns one after the other, in the order in which they were asked for.
+pub(super) struct Columns<'a, 'row> {
+    row: &'a Row<'row>,
+    next: usize,
 }
 
-pub(super) fn outcome_columns(outcome: Outcome) -> OutcomeColumns {
-    match outcome {
-        Outcome::Pending => OutcomeColumns::default(),
-        Outcome::Established { latency_ns: after_ns } | Outcome::Aborted { after_ns } => {
-            OutcomeColumns { after_ns: Some(after_ns), ..OutcomeColumns::default() }
-        }
-        Outcome::Failed { errno, stage, after_ns } => {
-            OutcomeColumns { after_ns: Some(after_ns), errno: Some(errno), stage: Some(stage.name()) }
-        }
+impl<'a, 'row> Columns<'a, 'row> {
+    pub(super) fn of(row: &'a Row<'row>) -> Self {
+        Self { row, next: 0 }
+    }
+
+    /// The next column, which is called `name`.
+    pub(super) fn take<T: FromSql>(&mut self, name: &str) -> Result<T, HistoryError> {
+        self.next += 1;
+        self.row.get(self.next - 1).map_err(|error| unreadable(name, &error))
+    }
+
+    /// A u64, stored as the i64 with the same bits.
+    pub(super) fn unsigned(&mut self, name: &str) -> Result<u64, HistoryError> {
+        self.take(name).map(i64::cast_unsigned)
+    }
+
+    pub(super) fn optional_unsigned(&mut self, name: &str) -> Result<Option<u64>, HistoryError> {
+        Ok(self.take::<Option<i64>>(name)?.map(i64::cast_unsigned))
+    }
+
+    /// A variant, stored as its number.
+    pub(super) fn coded<T: Coded>(&mut self, name: &str) -> Result<T, HistoryError> {
+        self.optional_coded(name)?.ok_or_else(|| unreadable(name, &"it is missing"))
+    }
+
+    pub(super) fn optional_coded<T: Coded>(&mut self, name: &str) -> Result<Option<T>, HistoryError> {
+        let Some(code) = self.take::<Option<u8>>(name)? else { return Ok(None) };
+        let known = T::from_code(code).ok_or_else(|| unreadable(name, &format!("nothing has number {code}")));
+        known.map(Some)
+    }
+
+    /// A variant, stored as its name.
+    pub(super) fn named<T>(&mut self, name: &str, parse: fn(&str) -> Option<T>) -> Result<T, HistoryError> {
+        let text: String = self.take(name)?;
+        parse(&text).ok_or_else(|| unreadable(name, &format!("nothing is called {text:?}")))
+    }
+
+    /// An address and a port, in two columns.
+    pub(super) fn end(&mut self, ip: &str, port: &str) -> Result<Option<Endpoint>, HistoryError> {
+        let (address, port) = (self.take::<Option<Address>>(ip)?, self.take::<Option<u16>>(port)?);
+        Ok(address.map(|Address { ip, scope }| Endpoint { ip, port: port.unwrap_or(0), scope }))
     }
 }
 
-/// 4 or 16 bytes. Not text: a v4-mapped address must come back as what it was, and it is smaller.
-pub(super) fn address_blob(end: Endpoint) -> Vec<u8> {
-    match end.ip {
-        IpAddr::V4(ip) => ip.octets().to_vec(),
-        IpAddr::V6(ip) => ip.octets().to_vec(),
+/// An address: IPv4 as an integer, IPv6 as its 16 bytes, and 4 more for a scope (big-endian). A v4-mapped address
+/// comes back as what it was.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Address {
+    pub(super) ip: IpAddr,
+    pub(super) scope: u32,
+}
+
+impl ToSql for Address {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match &self.ip {
+            IpAddr::V4(ip) => ToSqlOutput::from(u32::from(*ip)),
+            IpAddr::V6(ip) => ToSqlOutput::from(v6_bytes(*ip, self.scope)),
+        })
     }
 }
 
-/// The owner where one is known. A guessed pid must not be found by a search for that pid either.
-pub(super) fn known_owner(drop: &PacketDrop) -> Option<&Process> {
-    drop.owner.as_ref().filter(|_| drop.attribution != Attribution::None)
-}
-
-pub(super) fn connection(row: &Row<'_>) -> Result<Connection, HistoryError> {
-    Ok(Connection {
-        id: unsigned(row, "id")?,
-        monotonic_ns: unsigned(row, "monotonic_ns")?,
-        wall_ns: column(row, "wall_ns")?,
-        process: process(row)?,
-        family: column(row, "family")?,
-        source: endpoint(row, "source_ip", "source_port")?,
-        destination: endpoint(row, "destination_ip", "destination_port")?,
-        protocol: column(row, "protocol")?,
-        netns: column(row, "netns")?,
-        outcome: outcome(row)?,
-    })
-}
-
-pub(super) fn packet_drop(row: &Row<'_>) -> Result<PacketDrop, HistoryError> {
-    let owner = match column::<Option<u32>>(row, "pid")? {
-        Some(_) => Some(process(row)?),
-        None => None,
-    };
-    Ok(PacketDrop {
-        id: unsigned(row, "id")?,
-        monotonic_ns: unsigned(row, "monotonic_ns")?,
-        wall_ns: column(row, "wall_ns")?,
-        owner,
-        attribution: named(row, "attribution", Attribution::from_name)?,
-        reason_code: column(row, "reason_code")?,
-        reason: column(row, "reason")?,
-        location: column(row, "location")?,
-        family: column(row, "family")?,
-        protocol: column(row, "protocol")?,
-        source: endpoint(row, "source_ip", "source_port")?,
-        destination: endpoint(row, "destination_ip", "destination_port")?,
-        length: column(row, "length")?,
-        ether_type: column(row, "ether_type")?,
-        interface: column(row, "interface")?,
-        netns: column(row, "netns")?,
-    })
-}
-
-/// A column that holds the name of a variant.
-pub(super) fn named<T>(row: &Row<'_>, name: &str, parse: fn(&str) -> Option<T>) -> Result<T, HistoryError> {
-    let text: String = column(row, name)?;
-    parse(&text).ok_or_else(|| unreadable(name, &format!("nothing is called {text:?}")))
-}
-
-/// A column that holds a u64 as the i64 with the same bits.
-pub(super) fn unsigned(row: &Row<'_>, name: &str) -> Result<u64, HistoryError> {
-    column(row, name).map(i64::cast_unsigned)
-}
-
-fn process(row: &Row<'_>) -> Result<Process, HistoryError> {
-    Ok(Process {
-        pid: column(row, "pid")?,
-        tid: column(row, "tid")?,
-        uid: column(row, "uid")?,
-        cgroup_id: unsigned(row, "cgroup_id")?,
-        started_ns: unsigned(row, "started_ns")?,
-        comm: column(row, "comm")?,
-        name: column(row, "process")?,
-        exe: column(row, "exe")?,
-    })
-}
-
-fn endpoint(row: &Row<'_>, ip: &str, port: &str) -> Result<Option<Endpoint>, HistoryError> {
-    let Some(bytes) = column::<Option<Vec<u8>>>(row, ip)? else { return Ok(None) };
-    let address = if let Ok(octets) = <[u8; 4]>::try_from(&bytes[..]) {
-        Ipv4Addr::from(octets).into()
-    } else if let Ok(octets) = <[u8; 16]>::try_from(&bytes[..]) {
-        Ipv6Addr::from(octets).into()
-    } else {
-        return Err(unreadable(ip, &format!("an address of {} bytes", bytes.len())));
-    };
-    Ok(Some(Endpoint { ip: address, port: column(row, port)? }))
-}
-
-fn outcome(row: &Row<'_>) -> Result<Outcome, HistoryError> {
-    Ok(match named(row, "verdict", Verdict::from_name)? {
-        Verdict::Pending => Outcome::Pending,
-        Verdict::Established => Outcome::Established { latency_ns: unsigned(row, "outcome_ns")? },
-        Verdict::Aborted => Outcome::Aborted { after_ns: unsigned(row, "outcome_ns")? },
-        // The others are words for an errno.
-        Verdict::Refused | Verdict::Reset | Verdict::TimedOut | Verdict::Unreachable | Verdict::Failed => {
-            Outcome::Failed {
-                errno: column(row, "errno")?,
-                stage: named(row, "stage", Stage::from_name)?,
-                after_ns: unsigned(row, "outcome_ns")?,
-            }
+impl FromSql for Address {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        if let ValueRef::Blob(bytes) = value {
+            let wrong_size = || FromSqlError::InvalidBlobSize { expected_size: 16, blob_size: bytes.len() };
+            let (ip, scope) = v6_of_bytes(bytes).ok_or_else(wrong_size)?;
+            return Ok(Self { ip: ip.into(), scope });
         }
-    })
+        Ok(Self { ip: Ipv4Addr::from(u32::column_result(value)?).into(), scope: 0 })
+    }
 }
 
-fn column<T: FromSql>(row: &Row<'_>, name: &str) -> Result<T, HistoryError> {
-    row.get(name).map_err(|error| unreadable(name, &error))
+/// 16 bytes, or 20 with a scope.
+pub(super) fn v6_bytes(ip: Ipv6Addr, scope: u32) -> Vec<u8> {
+    let mut bytes = ip.octets().to_vec();
+    if scope != 0 {
+        bytes.extend(scope.to_be_bytes());
+    }
+    bytes
 }
 
-fn unreadable(column: &str, why: &dyn std::fmt::Display) -> HistoryError {
+/// The reverse of [`v6_bytes`].
+pub(super) fn v6_of_bytes(bytes: &[u8]) -> Option<(Ipv6Addr, u32)> {
+    let (octets, scope) = bytes.split_first_chunk::<16>()?;
+    let scope = if scope.is_empty() { 0 } else { u32::from_be_bytes(scope.try_into().ok()?) };
+    Some((Ipv6Addr::from(*octets), scope))
+}
+
+/// Gives a statement its parameters one after the other.
+pub(super) struct Parameters<'a, 'statement> {
+    statement: &'a mut Statement<'statement>,
+    next: usize,
+}
+
+impl<'a, 'statement> Parameters<'a, 'statement> {
+    pub(super) fn of(statement: &'a mut Statement<'statement>) -> Self {
+        Self { statement, next: 1 }
+    }
+
+    pub(super) fn put(&mut self, value: impl ToSql) -> rusqlite::Result<()> {
+        self.next += 1;
+        self.statement.raw_bind_parameter(self.next - 1, value)
+    }
+
+    /// The reverse of [`Columns::end`].
+    pub(super) fn put_end(&mut self, end: Option<Endpoint>) -> rusqlite::Result<()> {
+        self.put(end.map(|end| Address { ip: end.ip, scope: end.scope }))?;
+        self.put(end.map(|end| end.port))
+    }
+
+    pub(super) fn execute(self) -> rusqlite::Result<usize> {
+        self.statement.raw_execute()
+    }
+}
+
+pub(super) fn unreadable(column: &str, why: &dyn std::fmt::Display) -> HistoryError {
     HistoryError(format!(
         "the history holds a row whose {column} cannot be read: {why}; the file is damaged: move it away or \
          pass --db FILE"
     ))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
+pub(super) fn cannot_read(error: rusqlite::Error) -> HistoryError {
+    HistoryError(format!("cannot read the history: {error}"))
 }

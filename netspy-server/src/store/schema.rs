@@ -1,90 +1,191 @@
 //! Tables and indexes, and whether a file is one of ours.
 //!
-//! Version 1. Ids and other u64 are stored as the i64 with the same bits: `SQLite` has no unsigned
+//! Ids and other u64 are stored as the i64 with the same bits: `SQLite` has no unsigned
 //! integers, and `printf('%016x', id)` in its shell gives the id that the API shows.
 
 use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
+use super::version2;
 use crate::domain::HistoryError;
 
 /// `nspy`: marks the file as netspy's (`file(1)` and `PRAGMA application_id` show it).
 pub(super) const APPLICATION: i32 = 0x6e73_7079;
 
 /// Version of the tables below.
-pub(super) const VERSION: i32 = 1;
+pub(super) const VERSION: i32 = 4;
 
-/// A name is looked for in the process and in the thread. Most threads bear the name of their process, so the
-/// index on threads holds the others only.
-const TABLES: &str = "
+/// Pages of the log that are copied into the database at once: the fewer times a page is copied, the less is written.
+const CHECKPOINT_PAGES: i32 = 2_000;
+
+/// The two big tables have no index but their id: ids grow with time, so that rows are appended, and blocks lead to
+/// them (see [`super::block`]). Their first four columns are the same.
+pub(super) const TABLES: &str = "
 CREATE TABLE connections (
     id INTEGER PRIMARY KEY,
     wall_ns INTEGER NOT NULL,
+    process INTEGER NOT NULL,
+    class INTEGER NOT NULL,
+    rolled INTEGER NOT NULL,
     monotonic_ns INTEGER NOT NULL,
+    found INTEGER NOT NULL,
+    family INTEGER NOT NULL,
+    socket_type INTEGER NOT NULL,
+    protocol INTEGER NOT NULL,
+    netns INTEGER NOT NULL,
+    source_ip ANY,
+    source_port INTEGER,
+    destination_ip ANY,
+    destination_port INTEGER,
+    path TEXT,
+    peer_pid INTEGER,
+    outcome_ns INTEGER,
+    errno INTEGER,
+    stage INTEGER,
+    accepted_after_ns INTEGER,
+    bytes_sent INTEGER,
+    bytes_received INTEGER,
+    packets_sent INTEGER,
+    packets_received INTEGER,
+    srtt_us INTEGER,
+    retransmits INTEGER,
+    close_ns INTEGER,
+    ending INTEGER,
+    close_errno INTEGER
+) STRICT;
+
+CREATE TABLE drops (
+    id INTEGER PRIMARY KEY,
+    wall_ns INTEGER NOT NULL,
+    process INTEGER NOT NULL,
+    class INTEGER NOT NULL,
+    monotonic_ns INTEGER NOT NULL,
+    attribution INTEGER NOT NULL,
+    family INTEGER NOT NULL,
+    protocol INTEGER NOT NULL,
+    source_ip ANY,
+    source_port INTEGER,
+    destination_ip ANY,
+    destination_port INTEGER,
+    length INTEGER NOT NULL,
+    ether_type INTEGER NOT NULL,
+    direction INTEGER,
+    interface INTEGER NOT NULL,
+    interface_name TEXT NOT NULL,
+    netns INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE connection_blocks (
+    first_id INTEGER PRIMARY KEY,
+    last_id INTEGER NOT NULL,
+    wall_first_ns INTEGER NOT NULL,
+    wall_last_ns INTEGER NOT NULL,
+    classes BLOB NOT NULL,
+    processes BLOB NOT NULL,
+    entries BLOB NOT NULL
+) STRICT;
+CREATE TABLE drop_blocks (
+    first_id INTEGER PRIMARY KEY,
+    last_id INTEGER NOT NULL,
+    wall_first_ns INTEGER NOT NULL,
+    wall_last_ns INTEGER NOT NULL,
+    classes BLOB NOT NULL,
+    processes BLOB NOT NULL,
+    entries BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE processes (
+    id INTEGER PRIMARY KEY,
+    program INTEGER NOT NULL,
+    last_id INTEGER NOT NULL,
     pid INTEGER NOT NULL,
     tid INTEGER NOT NULL,
     uid INTEGER NOT NULL,
     cgroup_id INTEGER NOT NULL,
     started_ns INTEGER NOT NULL,
     comm TEXT NOT NULL,
-    process TEXT NOT NULL,
+    name TEXT NOT NULL,
     exe TEXT,
-    family INTEGER NOT NULL,
-    source_ip BLOB,
-    source_port INTEGER,
-    destination_ip BLOB,
-    destination_port INTEGER,
-    protocol INTEGER NOT NULL,
-    netns INTEGER NOT NULL,
-    verdict TEXT NOT NULL,
-    outcome_ns INTEGER,
-    errno INTEGER,
-    stage TEXT
+    identity TEXT
 ) STRICT;
-CREATE INDEX connections_by_time ON connections (wall_ns);
-CREATE INDEX connections_by_pid ON connections (pid, wall_ns);
-CREATE INDEX connections_by_process ON connections (process, wall_ns);
-CREATE INDEX connections_by_thread ON connections (comm, wall_ns) WHERE comm <> process;
+CREATE INDEX processes_by_pid ON processes (pid);
+CREATE INDEX processes_by_name ON processes (name);
+CREATE INDEX processes_by_comm ON processes (comm) WHERE comm <> name;
 
-CREATE TABLE drops (
+CREATE TABLE programs (
     id INTEGER PRIMARY KEY,
-    wall_ns INTEGER NOT NULL,
-    monotonic_ns INTEGER NOT NULL,
-    attribution TEXT NOT NULL,
-    pid INTEGER,
-    tid INTEGER,
-    uid INTEGER,
-    cgroup_id INTEGER,
-    started_ns INTEGER,
-    comm TEXT,
-    process TEXT,
-    exe TEXT,
-    reason_code INTEGER,
-    reason TEXT NOT NULL,
-    location TEXT NOT NULL,
-    family INTEGER NOT NULL,
-    source_ip BLOB,
-    source_port INTEGER,
-    destination_ip BLOB,
-    destination_port INTEGER,
-    protocol INTEGER NOT NULL,
-    length INTEGER NOT NULL,
-    ether_type INTEGER NOT NULL,
-    interface INTEGER NOT NULL,
-    netns INTEGER NOT NULL
+    last_hour INTEGER NOT NULL,
+    uid INTEGER NOT NULL,
+    comm TEXT NOT NULL,
+    name TEXT NOT NULL,
+    exe TEXT
 ) STRICT;
-CREATE INDEX drops_by_time ON drops (wall_ns);
-CREATE INDEX drops_by_pid ON drops (pid, wall_ns) WHERE pid IS NOT NULL;
-CREATE INDEX drops_by_process ON drops (process, wall_ns) WHERE process IS NOT NULL;
-CREATE INDEX drops_by_thread ON drops (comm, wall_ns) WHERE comm <> process;
+CREATE INDEX programs_by_name ON programs (name);
+
+CREATE TABLE causes (
+    id INTEGER PRIMARY KEY,
+    code INTEGER,
+    reason TEXT NOT NULL,
+    location TEXT NOT NULL
+) STRICT;
+CREATE INDEX causes_by_location ON causes (location);
+
+CREATE TABLE rollups (
+    kind INTEGER NOT NULL,
+    bucket INTEGER NOT NULL,
+    program INTEGER NOT NULL,
+    class INTEGER NOT NULL,
+    destination ANY NOT NULL,
+    count INTEGER NOT NULL,
+    bytes_sent INTEGER NOT NULL,
+    bytes_received INTEGER NOT NULL,
+    PRIMARY KEY (kind, bucket, program, class, destination)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE losses (
     wall_ns INTEGER NOT NULL,
     place TEXT NOT NULL,
+    kind TEXT NOT NULL,
     count INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX losses_by_time ON losses (wall_ns);
+
+CREATE TABLE troubles (
+    id INTEGER PRIMARY KEY,
+    wall_ns INTEGER NOT NULL,
+    process INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    monotonic_ns INTEGER NOT NULL,
+    attribution INTEGER NOT NULL,
+    reason TEXT,
+    family INTEGER NOT NULL,
+    source_ip ANY,
+    source_port INTEGER,
+    destination_ip ANY,
+    destination_port INTEGER,
+    netns INTEGER NOT NULL,
+    length INTEGER NOT NULL,
+    backlog INTEGER,
+    backlog_limit INTEGER
+) STRICT;
+CREATE INDEX troubles_by_time ON troubles (kind, wall_ns);
+
+CREATE TABLE counted (
+    id INTEGER PRIMARY KEY,
+    wall_ns INTEGER NOT NULL,
+    process INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    location TEXT NOT NULL,
+    count INTEGER NOT NULL
+) STRICT;
+CREATE INDEX counted_by_time ON counted (kind, wall_ns);
+
+CREATE TABLE horizons (
+    name TEXT PRIMARY KEY,
+    value INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Makes the tables in an empty database; refuses a file that is not netspy's or is from a later netspy,
@@ -92,6 +193,9 @@ CREATE INDEX losses_by_time ON losses (wall_ns);
 pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), HistoryError> {
     match create_or_check(connection) {
         Ok(Found::Usable) => {}
+        Ok(Found::Version2) => version2::migrate(connection).map_err(|error| {
+            HistoryError(format!("{}: {error}; it was left as it was, with its format 2", path.display()))
+        })?,
         Ok(Found::Newer(version)) => {
             return Err(refuse(
                 path,
@@ -100,6 +204,9 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), Hi
                      use that netspy"
                 ),
             ));
+        }
+        Ok(Found::Unreleased) => {
+            return Err(refuse(path, "was written by an unreleased netspy, whose format no other knows"));
         }
         Ok(Found::Foreign) => return Err(refuse(path, "is a database, but not netspy's")),
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
@@ -117,19 +224,25 @@ pub(super) fn version(connection: &Connection) -> rusqlite::Result<i32> {
 
 enum Found {
     Usable,
+    Version2,
+    Unreleased,
     Newer(i32),
     Foreign,
 }
 
 /// Looks and creates in one transaction, so that of two servers that start at once one creates.
 fn create_or_check(connection: &mut Connection) -> rusqlite::Result<Found> {
+    // For a file that has no tables yet; of one that has it changes nothing.
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let application: i32 = transaction.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let version = version(&transaction)?;
     let tables: i64 = transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     match (application, version) {
         (APPLICATION, VERSION) => Ok(Found::Usable),
+        (APPLICATION, 2) => Ok(Found::Version2),
         (APPLICATION, newer) if newer > VERSION => Ok(Found::Newer(newer)),
+        (APPLICATION, _) => Ok(Found::Unreleased),
         (0, 0) if tables == 0 => {
             transaction.execute_batch(TABLES)?;
             transaction.pragma_update(None, "application_id", APPLICATION)?;
@@ -146,6 +259,7 @@ fn create_or_check(connection: &mut Connection) -> rusqlite::Result<Found> {
 fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     // Reading opens the log at once: a temporary history is about to lose its name.
     version(connection).map(|_| ())
 }

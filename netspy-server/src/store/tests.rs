@@ -2,25 +2,38 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::{SqliteHistory, SqliteSink, open, open_temporary};
 use crate::domain::{
-    Attribution, Batch, Connection, Endpoint, Filter, History, Loss, LossPlace, Outcome, PacketDrop, Process,
-    Sink, Stage, Verdict, Window,
+    Ancestor, Attribution, Batch, Connection, ConnectionCounts, Direction, Endpoint, Filter, History,
+    Identity, Keep, Loss, LossKind, LossPlace, Outcome, PacketDirection, PacketDrop, Process, Sink, Stage,
+    Verdict, Window,
 };
 
+mod faults;
 mod files;
+mod filters;
+mod migration;
+mod retention;
+mod round_trip;
+mod troubles;
 
 const EVER: Window = Window { since_ns: i64::MIN, until_ns: i64::MAX };
-const ALL: Filter = Filter { window: EVER, pid: None, process: None };
+const ALL: Filter = Filter::within(EVER);
 
 #[expect(clippy::unnecessary_wraps, reason = "as the fields it fills want it")]
 fn end(ip: &str, port: u16) -> Option<Endpoint> {
-    Some(Endpoint { ip: ip.parse::<IpAddr>().unwrap(), port })
+    Some(Endpoint { ip: ip.parse::<IpAddr>().unwrap(), port, scope: 0 })
 }
 
 fn process(pid: u32, comm: &str, name: &str) -> Process {
     Process { pid, tid: pid + 1, uid: 1000, comm: comm.into(), name: name.into(), ..Process::default() }
+}
+
+/// All that is known is the path of the executable.
+fn at(exe: &str) -> Arc<Identity> {
+    Arc::new(Identity { exe: Some(exe.into()), ..Identity::default() })
 }
 
 fn connection(id: u64, wall_ns: i64, outcome: Outcome) -> Connection {
@@ -28,13 +41,14 @@ fn connection(id: u64, wall_ns: i64, outcome: Outcome) -> Connection {
         id,
         monotonic_ns: 7,
         wall_ns,
-        process: process(42, "curl", "curl"),
+        process: process(42, "curl", "curl").into(),
         family: 2,
         source: None,
         destination: end("93.184.216.34", 443),
         protocol: 6,
         netns: 4_026_531_840,
         outcome,
+        ..Connection::default()
     }
 }
 
@@ -43,7 +57,7 @@ fn packet_drop(id: u64, wall_ns: i64, owner: Option<Process>, attribution: Attri
         id,
         monotonic_ns: 9,
         wall_ns,
-        owner,
+        owner: owner.map(Into::into),
         attribution,
         reason_code: Some(6),
         reason: "NO_SOCKET".into(),
@@ -54,7 +68,9 @@ fn packet_drop(id: u64, wall_ns: i64, owner: Option<Process>, attribution: Attri
         destination: end("10.0.0.2", 81),
         length: 60,
         ether_type: 0x0800,
+        direction: Some(PacketDirection::Received),
         interface: 2,
+        interface_name: "eth0".into(),
         netns: 1,
     }
 }
@@ -69,6 +85,10 @@ fn write_drops(sink: &mut SqliteSink, drops: &[PacketDrop]) {
 
 fn ids(history: &SqliteHistory, filter: &Filter) -> Vec<u64> {
     history.connections(filter, 100).unwrap().rows.iter().map(|row| row.id).collect()
+}
+
+fn outbound<const N: usize>(counts: [(Verdict, u64); N]) -> ConnectionCounts {
+    counts.into_iter().map(|(verdict, count)| ((Direction::Outbound, verdict), count)).collect()
 }
 
 fn named(name: &str) -> Filter {
@@ -105,13 +125,23 @@ fn extremes_and_absent_values_come_back() {
         started_ns: u64::MAX,
         comm: String::new(),
         name: String::new(),
-        exe: Some("/bin/\u{1b}]0;x\u{7}".into()),
+        identity: Arc::new(Identity {
+            exe: Some("/bin/\u{1b}]0;x\u{7}".into()),
+            cmdline: Some("\u{1b}[31m\n\"\u{fffd}\0".into()),
+            parents: vec![
+                Ancestor { pid: u32::MAX, name: "\"".into(), exe: Some(String::new()) },
+                Ancestor::default(),
+            ],
+            unit: Some(String::new()),
+            container_id: Some("c".into()),
+            pod_uid: Some("p".into()),
+        }),
     };
     let mut least = connection(0, i64::MIN, Outcome::Established { latency_ns: 0 });
     (least.destination, least.monotonic_ns) = (None, 0);
     let mut most = connection(u64::MAX, i64::MAX, Outcome::Aborted { after_ns: u64::MAX });
     (most.monotonic_ns, most.family, most.protocol, most.netns) = (u64::MAX, u16::MAX, u8::MAX, u32::MAX);
-    most.process = process.clone();
+    most.process = process.clone().into();
     (most.source, most.destination) = (end("::ffff:10.0.0.1", 65_535), end("2001:db8::1", 0));
     write_connections(&mut sink, &[least.clone(), most.clone()]);
     assert_eq!(history.connections(&ALL, 100).unwrap().rows, [most, least]);
@@ -131,7 +161,7 @@ fn hostile_names_are_only_names() {
     let names = ["'; DROP TABLE connections; --", "a\0b", "\u{1b}[31m\n\"", "\u{fffd}é中", "%", "_", "?"];
     for (id, name) in names.into_iter().enumerate() {
         let mut row = connection(id as u64, id as i64, Outcome::Pending);
-        row.process = process(1, name, name);
+        row.process = process(1, name, name).into();
         write_connections(&mut sink, &[row]);
     }
     for (id, name) in names.into_iter().enumerate() {
@@ -148,7 +178,8 @@ fn what_comes_later_completes_a_row() {
 
     let mut established = connection(1, 1, Outcome::Established { latency_ns: 20 });
     established.source = end("10.0.0.1", 40_000);
-    established.process.exe = Some("/usr/bin/curl".into());
+    let identity = Identity { exe: Some("/usr/bin/curl".into()), ..Identity::default() };
+    Arc::make_mut(&mut established.process).identity = identity.into();
     write_connections(&mut sink, std::slice::from_ref(&established));
     assert_eq!(history.connections(&ALL, 100).unwrap().rows, [established.clone()]);
 
@@ -176,7 +207,7 @@ fn a_name_is_that_of_the_thread_or_of_the_process() {
     let rows = [("curl", "curl"), ("resolver", "firefox"), ("firefox", "firefox"), ("Curl", "curl2")];
     for (id, (comm, name)) in rows.into_iter().enumerate() {
         let mut row = connection(id as u64, id as i64, Outcome::Pending);
-        row.process = process(id as u32 + 1, comm, name);
+        row.process = process(id as u32 + 1, comm, name).into();
         write_connections(&mut sink, &[row]);
         write_drops(
             &mut sink,
@@ -205,7 +236,7 @@ fn a_long_name_matches_what_the_kernel_keeps_of_it() {
     let rows = ["systemd-resolve", "exactly-fifteen", "f\u{fc}nfzehn-byte\u{fffd}"];
     for (id, name) in rows.into_iter().enumerate() {
         let mut row = connection(id as u64, id as i64, Outcome::Pending);
-        row.process = process(1, name, name);
+        row.process = process(1, name, name).into();
         write_connections(&mut sink, &[row]);
     }
     assert_eq!(ids(&history, &named("systemd-resolved")), [0]);
@@ -265,22 +296,24 @@ fn counts_by_verdict_and_by_reason() {
         ],
     );
     let counts = [(Verdict::Pending, 1), (Verdict::Established, 2), (Verdict::Refused, 1)];
-    assert_eq!(history.connection_counts(&ALL).unwrap(), BTreeMap::from(counts));
+    assert_eq!(history.connection_counts(&ALL).unwrap(), outbound(counts));
     let narrow = Filter { window: Window { since_ns: 2, until_ns: 2 }, ..ALL };
-    assert_eq!(history.connection_counts(&narrow).unwrap(), BTreeMap::from([(Verdict::Established, 1)]));
+    assert_eq!(history.connection_counts(&narrow).unwrap(), outbound([(Verdict::Established, 1)]));
 
     let mut other = packet_drop(3, 3, None, Attribution::None);
     other.reason = "NETFILTER_DROP".into();
     let same = |id| packet_drop(id, 1, None, Attribution::None);
     write_drops(&mut sink, &[same(1), same(2), other]);
-    let counts = [("NO_SOCKET".to_owned(), 2), ("NETFILTER_DROP".to_owned(), 1)];
+    let at = |reason: &str| (reason.to_owned(), "tcp_v4_rcv+0x84".to_owned());
+    let counts = [(at("NO_SOCKET"), 2), (at("NETFILTER_DROP"), 1)];
     assert_eq!(history.drop_counts(&ALL).unwrap(), BTreeMap::from(counts));
 }
 
 #[test]
-fn losses_are_summed_by_place() {
+fn losses_are_summed_by_place_and_kind() {
     let (mut sink, history) = open_temporary().unwrap();
-    let loss = |wall_ns, place, count| Loss { wall_ns, place, count };
+    let unknown = LossKind::Unknown;
+    let loss = |wall_ns, place, count| Loss { wall_ns, place, kind: unknown, count };
     let mut losses: Vec<_> = LossPlace::ALL.into_iter().map(|place| loss(1, place, 2)).collect();
     losses.extend([
         loss(2, LossPlace::Store, 2),
@@ -288,51 +321,54 @@ fn losses_are_summed_by_place() {
         loss(3, LossPlace::Orphaned, u64::MAX),
         loss(4, LossPlace::Orphaned, u64::MAX),
         loss(5, LossPlace::Undecodable, 0),
+        Loss { kind: LossKind::Accept, ..loss(5, LossPlace::Skipped, 7) },
     ]);
     sink.write(&Batch { losses, ..Batch::default() }).unwrap();
     let counts = history.losses(EVER).unwrap();
-    assert_eq!(counts.len(), LossPlace::ALL.len());
+    assert_eq!(counts.len(), LossPlace::ALL.len() + 1);
     assert_eq!(
-        (counts[&LossPlace::Store], counts[&LossPlace::Orphaned], counts[&LossPlace::EventsRingFull]),
-        (9, u64::MAX, 2)
+        [LossPlace::Store, LossPlace::Orphaned, LossPlace::Skipped].map(|place| counts[&(place, unknown)]),
+        [9, u64::MAX, 2]
     );
+    assert_eq!(counts[&(LossPlace::Skipped, LossKind::Accept)], 7);
     let counts = history.losses(Window { since_ns: 2, until_ns: 2 }).unwrap();
-    assert_eq!(counts, BTreeMap::from([(LossPlace::Store, 2)]));
-    assert!(history.losses(Window { since_ns: 5, until_ns: 9 }).unwrap().is_empty());
+    assert_eq!(counts, BTreeMap::from([((LossPlace::Store, unknown), 2)]));
+    assert!(history.losses(Window { since_ns: 6, until_ns: 9 }).unwrap().is_empty());
 }
 
 #[test]
 fn damaged_rows_are_errors() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("history.db");
-    let (mut sink, history) = open(&path).unwrap();
+    let (mut sink, history) = open(&path, Keep::default()).unwrap();
     write_connections(
         &mut sink,
         &[connection(1, 1, Outcome::Failed { errno: 1, stage: Stage::Call, after_ns: 1 })],
     );
     write_drops(&mut sink, &[packet_drop(1, 1, None, Attribution::None)]);
     sink.write(&Batch {
-        losses: vec![Loss { wall_ns: 1, place: LossPlace::Store, count: 1 }],
+        losses: vec![Loss { wall_ns: 1, place: LossPlace::Store, kind: LossKind::Unknown, count: 1 }],
         ..Batch::default()
     })
     .unwrap();
     let editor = rusqlite::Connection::open(&path).unwrap();
     for (damage, column) in [
-        ("UPDATE connections SET verdict = 'great'", "verdict"),
-        ("UPDATE connections SET verdict = 'failed', stage = 'left'", "stage"),
-        ("UPDATE connections SET stage = 'call', errno = NULL", "errno"),
-        ("UPDATE connections SET errno = 1, pid = -1", "pid"),
-        ("UPDATE connections SET pid = 1, destination_ip = x'010203'", "destination_ip"),
-        ("UPDATE connections SET destination_ip = x'01020304', destination_port = 70000", "destination_port"),
+        ("UPDATE connections SET class = 99", "class"),
+        ("UPDATE connections SET class = 7, stage = 99", "stage"),
+        ("UPDATE connections SET stage = 2, errno = NULL", "errno"),
+        ("UPDATE processes SET pid = -1; UPDATE connections SET errno = 1", "pid"),
+        ("UPDATE processes SET pid = 1; UPDATE connections SET destination_ip = x'010203'", "destination_ip"),
+        ("UPDATE connections SET destination_ip = 1, destination_port = 70000", "destination_port"),
+        ("UPDATE connections SET destination_port = 7, process = 77", "process"),
     ] {
         editor.execute_batch(damage).unwrap();
         let error = history.connections(&ALL, 1).unwrap_err().0;
         assert!(error.contains(&format!("whose {column} cannot be read")), "{damage}: {error}");
     }
-    editor.execute_batch("UPDATE drops SET attribution = 'luck'; UPDATE losses SET place = 'sofa'").unwrap();
+    editor.execute_batch("UPDATE drops SET attribution = 9; UPDATE losses SET place = 'sofa'").unwrap();
     assert!(history.drops(&ALL, 1).is_err());
     assert!(history.losses(EVER).is_err());
-    editor.execute_batch("DROP TABLE drops").unwrap();
+    editor.execute_batch("DROP TABLE drops; DROP TABLE drop_blocks").unwrap();
     assert!(history.drop_counts(&ALL).unwrap_err().0.starts_with("cannot read the history"));
     assert!(sink.write(&Batch { drops: vec![], ..Batch::default() }).is_ok());
     let batch = Batch {
@@ -341,8 +377,8 @@ fn damaged_rows_are_errors() {
         ..Batch::default()
     };
     assert!(sink.write(&batch).is_err());
-    editor.execute_batch("DELETE FROM connections WHERE id = 1").unwrap();
-    assert!(ids(&history, &ALL).is_empty(), "a batch that fails leaves nothing behind");
+    assert!(history.connections(&ALL, 9).unwrap_err().0.contains("process"), "still only the first row");
+    assert_eq!(history.connections(&ALL, 0).unwrap().total, 1, "a batch that fails leaves nothing behind");
 }
 
 #[test]
@@ -373,23 +409,24 @@ fn one_writer_and_many_readers_of_a_temporary_history() {
 }
 
 #[test]
-fn filters_are_answered_from_their_indexes() {
-    let (_sink, history) = open_temporary().unwrap();
-    let plan = |table: &str, filter: &Filter| {
-        let condition = super::read::Condition::of(filter);
-        let sql = format!("EXPLAIN QUERY PLAN SELECT * FROM {table} WHERE {}", condition.sql);
-        let reader = history.reader();
-        let mut statement = reader.prepare(&sql).unwrap();
-        let rows = statement
-            .query_map(rusqlite::params_from_iter(&condition.values), |row| row.get::<_, String>(3))
-            .unwrap();
-        rows.map(Result::unwrap).collect::<Vec<_>>().join("\n")
-    };
-    for table in ["connections", "drops"] {
-        assert!(plan(table, &ALL).contains(&format!("{table}_by_time")));
-        assert!(plan(table, &Filter { pid: Some(1), ..ALL }).contains(&format!("{table}_by_pid")));
-        let by_name = plan(table, &named("curl"));
-        assert!(by_name.contains(&format!("{table}_by_process")), "{by_name}");
-        assert!(by_name.contains(&format!("{table}_by_thread")), "{by_name}");
+fn only_the_blocks_that_hold_it_are_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history.db");
+    let (mut sink, history) = open(&path, Keep::default()).unwrap();
+    let mut rows: Vec<_> = (1..=10_000).map(|id| connection(id, id as i64, Outcome::Pending)).collect();
+    rows[4_999].process = process(7, "rare", "rare").into();
+    for batch in rows.chunks(1_700) {
+        write_connections(&mut sink, batch);
     }
+    // Whoever reads another row than those of the block in the middle finds it damaged.
+    let editor = rusqlite::Connection::open(&path).unwrap();
+    editor
+        .execute_batch("UPDATE connections SET process = 'x' WHERE id NOT BETWEEN 4001 AND 6000")
+        .unwrap_err();
+    editor.execute_batch("UPDATE connections SET process = -1 WHERE id NOT BETWEEN 4001 AND 6000").unwrap();
+    assert_eq!(ids(&history, &named("rare")), [5_000]);
+    assert_eq!(ids(&history, &Filter { pid: Some(7), ..ALL }), [5_000]);
+    assert!(ids(&history, &named("nobody")).is_empty());
+    assert_eq!(history.connection_counts(&named("curl")).unwrap(), outbound([(Verdict::Pending, 9_999)]));
+    assert!(history.connections(&ALL, 1).is_err());
 }

@@ -1,146 +1,238 @@
 //! The writing side: a batch is a transaction.
 
+use std::sync::Arc;
+
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
-use super::row;
-use crate::domain::{self, Batch, HistoryError, Loss, PacketDrop, Process, Sink};
-
-/// What comes later fills in what was unknown; a known outcome is never forgotten. Who connected, when and
-/// where to do not change.
-const UPSERT_CONNECTION: &str = "
-INSERT INTO connections (
-    id, wall_ns, monotonic_ns, pid, tid, uid, cgroup_id, started_ns, comm, process, exe,
-    family, source_ip, source_port, destination_ip, destination_port, protocol, netns,
-    verdict, outcome_ns, errno, stage
-) VALUES (
-    ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22
-)
-ON CONFLICT (id) DO UPDATE SET
-    exe = coalesce(excluded.exe, exe),
-    source_ip = coalesce(excluded.source_ip, source_ip),
-    source_port = iif(excluded.source_ip IS NULL, source_port, excluded.source_port),
-    destination_ip = coalesce(excluded.destination_ip, destination_ip),
-    destination_port = iif(excluded.destination_ip IS NULL, destination_port, excluded.destination_port),
-    verdict = iif(excluded.verdict = 'pending', verdict, excluded.verdict),
-    outcome_ns = iif(excluded.verdict = 'pending', outcome_ns, excluded.outcome_ns),
-    errno = iif(excluded.verdict = 'pending', errno, excluded.errno),
-    stage = iif(excluded.verdict = 'pending', stage, excluded.stage)
-";
-
-/// A drop has one id and one truth: the same again is a recording that is replayed into the same history.
-const INSERT_DROP: &str = "
-INSERT INTO drops (
-    id, wall_ns, monotonic_ns, attribution, pid, tid, uid, cgroup_id, started_ns, comm, process, exe,
-    reason_code, reason, location, family, source_ip, source_port, destination_ip, destination_port,
-    protocol, length, ether_type, interface, netns
-) VALUES (
-    ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23,
-    ?24, ?25
-)
-ON CONFLICT (id) DO NOTHING
-";
-
-const INSERT_LOSS: &str = "INSERT INTO losses (wall_ns, place, count) VALUES (?1, ?2, ?3)";
+use super::block::{Blocks, CONNECTIONS, DROPS};
+use super::connection::{self, Stored};
+use super::dictionary::{Causes, ProcessReader, Processes, Programs};
+use super::ledger::{self, Unwritten};
+use super::retention::{self, Progress};
+use super::rollup::{Changes, Places};
+use super::{packet_drop, troubles};
+use crate::domain::{self, Batch, HistoryError, Keep, Loss, LossKind, LossPlace, Sink};
 
 /// The one writer of a history.
 #[derive(Debug)]
 pub struct SqliteSink {
-    connection: Connection,
+    file: Connection,
+    keep: Keep,
+    known: Known,
+    unwritten: Arc<Unwritten>,
+    /// Written so far.
+    batches: u32,
+}
+
+/// What the writer knows of the file without asking. A transaction that fails takes it along.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub(super) processes: Processes,
+    pub(super) programs: Programs,
+    causes: Causes,
+    places: Places,
+    pub(super) progress: Progress,
+}
+
+impl Known {
+    /// Numbers are asked of the file again.
+    pub(super) fn forget_numbers(&mut self) {
+        (self.processes, self.programs) = (Processes::default(), Programs::default());
+    }
 }
 
 impl SqliteSink {
-    pub(super) fn new(connection: Connection) -> Self {
-        Self { connection }
+    pub(super) fn new(file: Connection, keep: Keep, unwritten: Arc<Unwritten>) -> Self {
+        Self { file, keep, known: Known::default(), unwritten, batches: 0 }
     }
 
-    fn try_write(&mut self, batch: &Batch) -> rusqlite::Result<()> {
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        for connection in &batch.connections {
-            upsert_connection(&transaction, connection)?;
-        }
-        for drop in &batch.drops {
-            insert_drop(&transaction, drop)?;
-        }
-        for loss in &batch.losses {
-            insert_loss(&transaction, loss)?;
-        }
-        transaction.commit()
+    fn try_write(&mut self, batch: &Batch, unwritten: &[Loss]) -> Result<(), HistoryError> {
+        let file =
+            self.file.transaction_with_behavior(TransactionBehavior::Immediate).map_err(cannot_write)?;
+        write_batch(&file, &mut self.known, batch)?;
+        write_losses(&file, unwritten.iter().chain(&batch.losses)).map_err(cannot_write)?;
+        retention::enforce(&file, &mut self.known, self.keep, batch).map_err(cannot_write)?;
+        file.commit().map_err(cannot_write)
     }
 }
 
 impl Sink for SqliteSink {
     fn write(&mut self, batch: &Batch) -> Result<(), HistoryError> {
-        self.try_write(batch).map_err(|error| HistoryError(format!("cannot write to the history: {error}")))
+        let shared = self.unwritten.clone();
+        let mut unwritten = shared.lock();
+        // Readers only have to wait when there is something that must not be seen twice.
+        let written = if unwritten.is_empty() {
+            drop(unwritten);
+            let written = self.try_write(batch, &[]);
+            unwritten = shared.lock();
+            written
+        } else {
+            let losses = std::mem::take(&mut *unwritten);
+            self.try_write(batch, &losses).inspect_err(|_| *unwritten = losses)
+        };
+        match written {
+            Ok(()) => {
+                drop(unwritten);
+                self.batches = self.batches.wrapping_add(1);
+                // The batch is written; what could not be tidied up now can be later.
+                if let Err(error) = retention::tidy(&self.file, self.keep, self.batches) {
+                    tracing::debug!(%error, "the history could not be made smaller");
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.known = Known::default();
+                batch.losses.iter().for_each(|loss| ledger::add(&mut unwritten, *loss));
+                let wall_ns = retention::latest(batch).unwrap_or_default();
+                for (kind, count) in batch.events() {
+                    ledger::add(&mut unwritten, Loss { wall_ns, place: LossPlace::Store, kind, count });
+                }
+                Err(error)
+            }
+        }
     }
 }
 
-fn upsert_connection(transaction: &Transaction<'_>, connection: &domain::Connection) -> rusqlite::Result<()> {
-    let process = &connection.process;
-    let outcome = row::outcome_columns(connection.outcome);
-    transaction.prepare_cached(UPSERT_CONNECTION)?.execute(params![
-        connection.id.cast_signed(),
-        connection.wall_ns,
-        connection.monotonic_ns.cast_signed(),
-        process.pid,
-        process.tid,
-        process.uid,
-        process.cgroup_id.cast_signed(),
-        process.started_ns.cast_signed(),
-        process.comm,
-        process.name,
-        process.exe,
-        connection.family,
-        connection.source.map(row::address_blob),
-        connection.source.map(|end| end.port),
-        connection.destination.map(row::address_blob),
-        connection.destination.map(|end| end.port),
-        connection.protocol,
-        connection.netns,
-        connection.outcome.verdict().name(),
-        outcome.after_ns.map(u64::cast_signed),
-        outcome.errno,
-        outcome.stage,
-    ])?;
+/// Everything but the losses, within a transaction.
+pub(super) fn write_batch(
+    file: &Transaction<'_>,
+    known: &mut Known,
+    batch: &Batch,
+) -> Result<(), HistoryError> {
+    let mut changes = Changes::default();
+    let ids = batch.connections.iter().map(|row| row.id).chain(batch.drops.iter().map(|row| row.id));
+    let others = batch.troubles.iter().map(|row| row.id).chain(batch.counted.iter().map(|row| row.id));
+    known.processes.begin(ids.chain(others).map(u64::cast_signed).max().unwrap_or(i64::MIN));
+    let expired = [
+        (LossKind::Connection, write_connections(file, known, &mut changes, &batch.connections)?),
+        (LossKind::PacketDrop, write_drops(file, known, &mut changes, &batch.drops).map_err(cannot_write)?),
+    ];
+    write_troubles(file, known, batch).map_err(cannot_write)?;
+    let wall_ns = retention::latest(batch).unwrap_or_default();
+    let expired = expired.map(|(kind, count)| Loss { wall_ns, place: LossPlace::Expired, kind, count });
+    write_losses(file, expired.iter().filter(|loss| loss.count > 0)).map_err(cannot_write)?;
+    changes.flush(file, &mut known.programs).map_err(cannot_write)
+}
+
+/// Says for how many the beginning is no longer there.
+fn write_connections(
+    file: &Transaction<'_>,
+    known: &mut Known,
+    changes: &mut Changes,
+    connections: &[domain::Connection],
+) -> Result<u64, HistoryError> {
+    if connections.is_empty() {
+        return Ok(0);
+    }
+    let mut blocks = Blocks::of(file, CONNECTIONS).map_err(cannot_write)?;
+    let horizon = retention::horizon(file, CONNECTIONS).map_err(cannot_write)?;
+    let mut put = file.prepare_cached(connection::PUT).map_err(cannot_write)?;
+    let mut processes = ProcessReader::of(file);
+    let mut expired = 0;
+    for later in connections {
+        let id = later.id.cast_signed();
+        let before = if blocks.is_newest(id) { None } else { stored(file, id, &mut processes)? };
+        if before.is_none() && id < horizon {
+            expired += 1;
+            continue;
+        }
+        let merged;
+        let row = match &before {
+            Some(before) => {
+                merged = connection::merge(&before.connection, later);
+                &merged
+            }
+            None => later,
+        };
+        let mut write = || {
+            let numbers = known.processes.numbers(file, &mut known.programs, &row.process);
+            let ((process, program), class) = (numbers?, connection::class_of(row));
+            if let Some(before) = &before {
+                let class_before = connection::class_of(&before.connection);
+                changes.discount(&before.connection, before.program, class_before, before.rolled);
+                blocks.reclass(id, (before.process, class_before), (process, class))?;
+            } else {
+                blocks.add(id, row.wall_ns, process, class)?;
+            }
+            let rolled = changes.count(&mut known.places, row, program, class);
+            connection::put(&mut put, row, process, rolled)
+        };
+        write().map_err(cannot_write)?;
+    }
+    blocks.flush().map_err(cannot_write)?;
+    Ok(expired)
+}
+
+/// A connection that an earlier batch wrote, or this one.
+fn stored(
+    file: &Connection,
+    id: i64,
+    processes: &mut ProcessReader<'_>,
+) -> Result<Option<Stored>, HistoryError> {
+    let mut statement = file.prepare_cached(connection::ONE).map_err(cannot_write)?;
+    let mut rows = statement.query([id]).map_err(cannot_write)?;
+    let row = rows.next().map_err(cannot_write)?;
+    row.map(|row| connection::read(row, processes)).transpose()
+}
+
+fn write_drops(
+    file: &Transaction<'_>,
+    known: &mut Known,
+    changes: &mut Changes,
+    drops: &[domain::PacketDrop],
+) -> rusqlite::Result<u64> {
+    if drops.is_empty() {
+        return Ok(0);
+    }
+    let mut blocks = Blocks::of(file, DROPS)?;
+    let horizon = retention::horizon(file, DROPS)?;
+    let mut put = file.prepare_cached(packet_drop::PUT)?;
+    let mut expired = 0;
+    for drop in drops {
+        let id = drop.id.cast_signed();
+        if id < horizon {
+            expired += 1;
+            continue;
+        }
+        let (process, program) = match packet_drop::known_owner(drop) {
+            Some(owner) => known.processes.numbers(file, &mut known.programs, owner)?,
+            None => (0, 0),
+        };
+        let cause = known.causes.number(file, drop)?;
+        if packet_drop::put(&mut put, drop, process, cause)? {
+            blocks.add(id, drop.wall_ns, process, cause)?;
+            changes.count_drop(drop.wall_ns, program, cause);
+        }
+    }
+    blocks.flush()?;
+    Ok(expired)
+}
+
+fn write_troubles(file: &Transaction<'_>, known: &mut Known, batch: &Batch) -> rusqlite::Result<()> {
+    let Known { processes, programs, .. } = known;
+    let mut number = |owner: Option<&Arc<domain::Process>>| match owner {
+        Some(owner) => processes.numbers(file, programs, owner).map(|numbers| numbers.0),
+        None => Ok(0),
+    };
+    for trouble in &batch.troubles {
+        troubles::put(file, trouble, number(troubles::known_owner(trouble))?)?;
+    }
+    for counted in &batch.counted {
+        troubles::put_counted(file, counted, number(counted.owner.as_ref())?)?;
+    }
     Ok(())
 }
 
-fn insert_drop(transaction: &Transaction<'_>, drop: &PacketDrop) -> rusqlite::Result<()> {
-    let owner: Option<&Process> = row::known_owner(drop);
-    transaction.prepare_cached(INSERT_DROP)?.execute(params![
-        drop.id.cast_signed(),
-        drop.wall_ns,
-        drop.monotonic_ns.cast_signed(),
-        drop.attribution.name(),
-        owner.map(|process| process.pid),
-        owner.map(|process| process.tid),
-        owner.map(|process| process.uid),
-        owner.map(|process| process.cgroup_id.cast_signed()),
-        owner.map(|process| process.started_ns.cast_signed()),
-        owner.map(|process| &process.comm),
-        owner.map(|process| &process.name),
-        owner.and_then(|process| process.exe.as_ref()),
-        drop.reason_code,
-        drop.reason,
-        drop.location,
-        drop.family,
-        drop.source.map(row::address_blob),
-        drop.source.map(|end| end.port),
-        drop.destination.map(row::address_blob),
-        drop.destination.map(|end| end.port),
-        drop.protocol,
-        drop.length,
-        drop.ether_type,
-        drop.interface,
-        drop.netns,
-    ])?;
+fn write_losses<'a>(file: &Transaction<'_>, losses: impl Iterator<Item = &'a Loss>) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO losses (wall_ns, place, kind, count) VALUES (?1, ?2, ?3, ?4)";
+    let mut put = file.prepare_cached(sql)?;
+    for loss in losses {
+        put.execute(params![loss.wall_ns, loss.place.name(), loss.kind.name(), loss.count.cast_signed()])?;
+    }
     Ok(())
 }
 
-fn insert_loss(transaction: &Transaction<'_>, loss: &Loss) -> rusqlite::Result<()> {
-    transaction.prepare_cached(INSERT_LOSS)?.execute(params![
-        loss.wall_ns,
-        loss.place.name(),
-        loss.count.cast_signed()
-    ])?;
-    Ok(())
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
+fn cannot_write(error: rusqlite::Error) -> HistoryError {
+    HistoryError(format!("cannot write to the history: {error}"))
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::server::{NOW, SECOND, Server, attempt, hooks, packet_drop, sample};
 use super::shapes::{
     CONNECTION_SUMMARY_TOO, DROP_SUMMARY_TOO, EVENTS, HEALTH, HEALTH_TOO, LIST, LIST_TOO, LOST, PROGRAM,
-    PROGRAM_TOO, PROGRAMS, SUMMARY, assert_event, assert_shape,
+    PROGRAM_TOO, PROGRAMS, SAMPLED, SUMMARY, assert_event, assert_shape,
 };
 
 const SUMMARIES: [&str; 2] = ["/api/connection-summary", "/api/packet-drop-summary"];
@@ -39,6 +39,7 @@ fn summaries_by_both_verbs() {
         "total_attempts": 3, "duration": 60,
         "message": "Process 'curl' made 3 outbound connection attempts over the last 60 seconds",
         "outcomes": {"established": 1, "refused": 1, "aborted": 1},
+        "inbound": 0,
         "lost": {"total": 3, "by_place": {"events_ring_full": 3}},
     });
     assert_eq!(posted, expected);
@@ -52,8 +53,9 @@ fn summaries_by_both_verbs() {
         "command": "", "count": 2, "duration_seconds": 3600, "pid": 4242, "query_time": posted["query_time"],
         "total_drops": 2, "duration": 3600,
         "message": "PID 4242 had 2 packet drops over the last 3600 seconds",
-        "reasons": {"NO_SOCKET": 2},
-        "lost": {"total": 7, "by_place": {"events_ring_full": 3, "store": 4}},
+        "reasons": {"NO_SOCKET": 2}, "classes": {"harmful": 2}, "unclassified_at": [],
+        "sampled": {"counted": 2, "recorded": 2, "unattributed": 0},
+        "lost": {"total": 7, "by_place": {"events_ring_full": 3, "store": 4}, "by_kind": {"connection": 4}},
     });
     assert_eq!(posted, expected);
 }
@@ -95,7 +97,7 @@ fn lists_by_pid_newest_first() {
     for path in LISTS {
         let list = server.get(path);
         assert_eq!(list, server.post(path, "{}"));
-        assert_shape(&list, &[LIST, LIST_TOO], &[]);
+        assert_shape(&list, &[LIST, LIST_TOO], SAMPLED);
         for (pid, events) in list["events_by_pid"].as_object().unwrap() {
             for event in events.as_array().unwrap() {
                 assert_event(event);
@@ -162,7 +164,7 @@ fn lists_are_capped_and_say_so() {
 fn events_of_both_kinds_newest_first() {
     let server = Server::with(&sample());
     let all = server.get("/api/events");
-    assert_shape(&all, &[EVENTS, LOST], &[]);
+    assert_shape(&all, &[EVENTS, LOST, SAMPLED], &[]);
     assert_eq!((&all["count"], &all["total_count"]), (&json!(12), &json!(12)), "everything that is stored");
     assert_eq!(all["filters"], json!({"limit": 100}));
     assert_eq!(all["lost"]["total"], 12);
@@ -222,7 +224,7 @@ fn empty_answers_have_their_shapes() {
     assert_eq!(server.get(SUMMARIES[1])["reasons"], json!({}));
     for path in LISTS {
         let list = server.get(path);
-        assert_shape(&list, &[LIST, LIST_TOO], &[]);
+        assert_shape(&list, &[LIST, LIST_TOO], SAMPLED);
         assert_eq!((&list["events_by_pid"], &list["total_events"]), (&json!({}), &json!(0)));
         assert_eq!((&list["truncated"], &list["lost"]), (&json!(false), &no_loss));
     }
@@ -264,11 +266,16 @@ fn health_and_programs() {
     }
     let expected = json!({
         "name": "connection", "type": "eBPF", "status": "active", "id": 3_012_402_454_u32,
-        "rung": "kprobe", "note": "",
+        "rung": "kprobe", "note": "", "refused": [], "remarks": [], "check": "passed",
     });
     assert_eq!(programs["programs"][0], expected);
     let second = &programs["programs"][1];
     assert_eq!((&second["id"], &second["rung"]), (&json!(3_940_834_765_u32), &json!("tracepoint")));
+    assert_eq!((&second["check"], &second["remarks"]), (&json!("undone"), &json!(["without reasons"])));
+    let refused = json!([{"rung": "fentry", "reason": "no function tcp_drop", "remedy": "another kernel"}]);
+    assert_eq!(second["refused"], refused);
+    let note = "fentry: no function tcp_drop; without reasons; not checked at start: no loopback";
+    assert_eq!(second["note"], note);
 
     for (state, status, program) in
         [(HookState::Unavailable, "degraded", "inactive"), (HookState::Replayed, "healthy", "active")]
@@ -277,6 +284,23 @@ fn health_and_programs() {
         assert_eq!((&health["status"], &health["running"]), (&json!(status), &json!(status == "healthy")));
         assert_eq!(health["programs"][1]["status"], program);
     }
+}
+
+#[test]
+fn who_listens() {
+    let answer = Server::with(&sample()).get("/api/listeners");
+    let expected = json!([
+        {
+            "pid": 42, "process": "sshd", "protocol": "TCP", "address": "127.0.0.1", "port": 22,
+            "backlog": 3, "backlog_limit": 128, "netns": 4_026_531_840_u32,
+        },
+        {
+            "pid": 0, "process": "", "protocol": "UNIX", "path": "@sshd",
+            "backlog": 3, "backlog_limit": 128, "netns": 4_026_531_840_u32,
+        },
+    ]);
+    assert_eq!((&answer["count"], &answer["listeners"]), (&json!(2), &expected));
+    assert_eq!(moment(&answer["query_time"]), NOW - SECOND / 2);
 }
 
 #[test]

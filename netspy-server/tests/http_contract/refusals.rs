@@ -241,10 +241,9 @@ fn an_answer_that_would_be_incomplete_is_none() {
 struct Broken;
 
 mod broken {
-    use std::collections::BTreeMap;
-
     use netspy_server::domain::{
-        Connection, Filter, History, HistoryError, LossCounts, PacketDrop, Page, Verdict, Window,
+        Connection, ConnectionCounts, CountedKind, Filter, Group, GroupBy, History, HistoryError, LossCounts,
+        PacketDrop, Page, ReasonCounts, Sum, Trouble, TroubleKind, Unrecorded, Window,
     };
 
     type Answer<T> = Result<T, HistoryError>;
@@ -257,13 +256,22 @@ mod broken {
         fn connections(&self, _: &Filter, _: u32) -> Answer<Page<Connection>> {
             gone()
         }
-        fn connection_counts(&self, _: &Filter) -> Answer<BTreeMap<Verdict, u64>> {
+        fn connection_counts(&self, _: &Filter) -> Answer<ConnectionCounts> {
             gone()
         }
         fn drops(&self, _: &Filter, _: u32) -> Answer<Page<PacketDrop>> {
             panic!("even so")
         }
-        fn drop_counts(&self, _: &Filter) -> Answer<BTreeMap<String, u64>> {
+        fn drop_counts(&self, _: &Filter) -> Answer<ReasonCounts> {
+            gone()
+        }
+        fn troubles(&self, _: TroubleKind, _: &Filter, _: u32) -> Answer<Page<Trouble>> {
+            gone()
+        }
+        fn unrecorded(&self, _: CountedKind, _: &Filter) -> Answer<Unrecorded> {
+            gone()
+        }
+        fn top(&self, _: &Filter, _: GroupBy, _: u32) -> Answer<Vec<(Group, Sum)>> {
             gone()
         }
         fn losses(&self, _: Window) -> Answer<LossCounts> {

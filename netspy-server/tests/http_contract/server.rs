@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use netspy_server::domain::{
-    Attribution, Barrier, Batch, Clock, Connection, Endpoint, History, HistoryError, Hook, HookState, Loss,
-    LossPlace, Outcome, PacketDrop, Process, Sink, Stage,
+    Attribution, Backlog, Barrier, Batch, Check, Clock, Connection, Counted, CountedKind, Endpoint,
+    ExistingSocket, History, HistoryError, Hook, HookState, Identity, Loss, LossKind, LossPlace, Outcome,
+    PacketDirection, PacketDrop, Process, Refusal, Sink, SocketRole, Sockets, Stage, Thread, Trouble,
+    TroubleKind,
 };
 use netspy_server::http::{ApiState, router};
 use netspy_server::store::{self, SqliteSink};
@@ -91,6 +93,7 @@ impl Server {
             history,
             barrier: barrier.clone(),
             clock: Clock::Frozen(NOW),
+            sockets: Arc::new(TwoListeners),
             hooks: hooks.into(),
             allowed_hosts: Arc::new(["monitor.lan".to_owned()]),
         };
@@ -146,16 +149,27 @@ impl Server {
 }
 
 pub(crate) fn hooks(state: HookState) -> Vec<Hook> {
-    let note = "no kprobe here: BTF lacks tcp_connect".to_owned();
-    vec![
-        Hook { event: "connection", rung: "kprobe", state: HookState::Active, note: String::new() },
-        Hook { event: "packet_drop", rung: "tracepoint", state, note },
-    ]
+    let connection = Hook {
+        event: "connection",
+        rung: "kprobe",
+        state: HookState::Active,
+        refused: Vec::new(),
+        remarks: Vec::new(),
+        check: Check::Passed,
+    };
+    let refused = vec![Refusal {
+        rung: "fentry",
+        reason: "no function tcp_drop".to_owned(),
+        remedy: "another kernel".to_owned(),
+    }];
+    let remarks = vec!["without reasons".to_owned()];
+    let check = Check::Undone("no loopback".to_owned());
+    vec![connection, Hook { event: "packet_drop", rung: "tracepoint", state, refused, remarks, check }]
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "as the fields it fills want it")]
 pub(crate) fn end(ip: &str, port: u16) -> Option<Endpoint> {
-    Some(Endpoint { ip: ip.parse().unwrap(), port })
+    Some(Endpoint { ip: ip.parse().unwrap(), port, scope: 0 })
 }
 
 pub(crate) fn process(pid: u32, comm: &str) -> Process {
@@ -167,7 +181,7 @@ pub(crate) fn process(pid: u32, comm: &str) -> Process {
         started_ns: 3,
         comm: comm.into(),
         name: comm.into(),
-        exe: Some(format!("/usr/bin/{comm}")),
+        identity: Identity { exe: Some(format!("/usr/bin/{comm}")), ..Identity::default() }.into(),
     }
 }
 
@@ -177,13 +191,14 @@ pub(crate) fn attempt(id: u64, ago: i64, pid: u32, comm: &str, outcome: Outcome)
         id,
         monotonic_ns: u64::MAX - ago as u64,
         wall_ns: NOW - ago * SECOND,
-        process: process(pid, comm),
+        process: process(pid, comm).into(),
         family: 2,
         source: end("10.0.0.1", 40_000),
         destination: end("93.184.216.34", 443),
         protocol: 6,
         netns: 1,
         outcome,
+        ..Connection::default()
     }
 }
 
@@ -193,7 +208,7 @@ pub(crate) fn packet_drop(id: u64, ago: i64, pid: u32, reason: &str) -> PacketDr
         id,
         monotonic_ns: u64::MAX - ago as u64,
         wall_ns: NOW - ago * SECOND,
-        owner: (pid != 0).then(|| process(pid, "curl")),
+        owner: (pid != 0).then(|| process(pid, "curl").into()),
         attribution: if pid == 0 { Attribution::None } else { Attribution::Socket },
         reason_code: Some(u32::MAX),
         reason: reason.into(),
@@ -204,9 +219,37 @@ pub(crate) fn packet_drop(id: u64, ago: i64, pid: u32, reason: &str) -> PacketDr
         destination: end("10.0.0.1", 40_000),
         length: u32::MAX,
         ether_type: 0x0800,
+        direction: Some(PacketDirection::Received),
         interface: 2,
+        interface_name: "eth0".into(),
         netns: 1,
     }
+}
+
+/// Trouble `ago` seconds before now; of nobody with pid 0.
+pub(crate) fn trouble(id: u64, ago: i64, pid: u32, kind: TroubleKind) -> Trouble {
+    Trouble {
+        id,
+        kind,
+        monotonic_ns: u64::MAX - ago as u64,
+        wall_ns: NOW - ago * SECOND,
+        owner: (pid != 0).then(|| process(pid, "curl").into()),
+        attribution: if pid == 0 { Attribution::None } else { Attribution::Socket },
+        reason: None,
+        family: 2,
+        source: end("10.0.0.2", 443),
+        destination: end("10.0.0.1", 40_000),
+        netns: 1,
+        length: 1_448,
+        backlog: (kind == TroubleKind::ListenOverflow).then_some(Backlog { waiting: 129, limit: 128 }),
+    }
+}
+
+/// Events without records.
+pub(crate) fn counted(id: u64, ago: i64, pid: u32, kind: CountedKind, count: u64) -> Counted {
+    let owner = (pid != 0).then(|| process(pid, "curl").into());
+    let (reason, location) = ("NO_SOCKET".into(), "udp_rcv+0x1".into());
+    Counted { id, wall_ns: NOW - ago * SECOND, kind, reason, location, owner, count }
 }
 
 /// A little of everything, at known moments.
@@ -232,9 +275,55 @@ pub(crate) fn sample() -> Batch {
             packet_drop(5, 4_000, 0, "NO_SOCKET"),
         ],
         losses: vec![
-            Loss { wall_ns: NOW - SECOND, place: LossPlace::EventsRingFull, count: 3 },
-            Loss { wall_ns: NOW - 1_000 * SECOND, place: LossPlace::Store, count: 4 },
-            Loss { wall_ns: NOW - 5_000 * SECOND, place: LossPlace::Store, count: 5 },
+            Loss {
+                wall_ns: NOW - SECOND,
+                place: LossPlace::EventsRingFull,
+                kind: LossKind::Unknown,
+                count: 3,
+            },
+            Loss {
+                wall_ns: NOW - 1_000 * SECOND,
+                place: LossPlace::Store,
+                kind: LossKind::Connection,
+                count: 4,
+            },
+            Loss {
+                wall_ns: NOW - 5_000 * SECOND,
+                place: LossPlace::Store,
+                kind: LossKind::Connection,
+                count: 5,
+            },
         ],
+        ..Batch::default()
+    }
+}
+
+/// A machine on which one process listens twice, and is connected once.
+struct TwoListeners;
+
+impl Sockets for TwoListeners {
+    fn existing(&self) -> Result<Vec<ExistingSocket>, HistoryError> {
+        let mut name = [0; 16];
+        name[..4].copy_from_slice(b"sshd");
+        let socket = ExistingSocket {
+            role: SocketRole::Listener,
+            family: 2,
+            protocol: 6,
+            socket_type: 1,
+            local: Some(Endpoint { ip: [127, 0, 0, 1].into(), port: 22, scope: 0 }),
+            remote: None,
+            path: None,
+            peer_pid: None,
+            netns: 4_026_531_840,
+            inode: 4711,
+            owner: Some(Thread { pid: 42, tid: 42, comm: name, name, ..Thread::default() }),
+            backlog: Some(3),
+            backlog_limit: Some(128),
+        };
+        let connected = ExistingSocket { role: SocketRole::Inbound, ..socket.clone() };
+        let path = Some("@sshd".to_owned());
+        let unix =
+            ExistingSocket { family: 1, protocol: 0, local: None, path, owner: None, ..socket.clone() };
+        Ok(vec![unix, connected, socket])
     }
 }

@@ -82,6 +82,7 @@ pub(crate) const CONNECTION_SUMMARY_TOO: Keys = &[
     ("duration", Is::U64),
     ("message", Is::Text),
     ("outcomes", Is::Object),
+    ("inbound", Is::U64),
     ("lost", Is::Object),
 ];
 pub(crate) const DROP_SUMMARY_TOO: Keys = &[
@@ -89,6 +90,9 @@ pub(crate) const DROP_SUMMARY_TOO: Keys = &[
     ("duration", Is::U64),
     ("message", Is::Text),
     ("reasons", Is::Object),
+    ("classes", Is::Object),
+    ("unclassified_at", Is::Array),
+    ("sampled", Is::Object),
     ("lost", Is::Object),
 ];
 
@@ -100,6 +104,8 @@ pub(crate) const LIST: Keys = &[
     ("total_pids", Is::U64),
 ];
 pub(crate) const LIST_TOO: Keys = &[("total_count", Is::U64), ("truncated", Is::Flag), ("lost", Is::Object)];
+/// Of what is also counted in the kernel.
+pub(crate) const SAMPLED: Keys = &[("sampled", Is::Object)];
 
 /// 1.4
 pub(crate) const EVENTS: Keys = &[
@@ -114,7 +120,13 @@ pub(crate) const PROGRAMS: Keys =
     &[("programs", Is::Array), ("total_count", Is::U64), ("query_time", Is::Time)];
 pub(crate) const PROGRAM: Keys =
     &[("name", Is::Text), ("type", Is::Text), ("status", Is::Text), ("id", Is::U32)];
-pub(crate) const PROGRAM_TOO: Keys = &[("rung", Is::Text), ("note", Is::Text)];
+pub(crate) const PROGRAM_TOO: Keys = &[
+    ("rung", Is::Text),
+    ("note", Is::Text),
+    ("refused", Is::Array),
+    ("remarks", Is::Array),
+    ("check", Is::Text),
+];
 /// 1.1, and the generation before.
 pub(crate) const HEALTH: Keys = &[
     ("status", Is::Text),
@@ -164,6 +176,11 @@ pub(crate) const CONNECTION_TOO: Keys = &[
     ("process", Is::Text),
     ("uid", Is::U32),
     ("exe", Is::Text),
+    ("cmdline", Is::Text),
+    ("parents", Is::Array),
+    ("unit", Is::Text),
+    ("container_id", Is::Text),
+    ("pod_uid", Is::Text),
     ("cgroup_id", Is::U64),
     ("netns", Is::U32),
 ];
@@ -187,12 +204,41 @@ pub(crate) const DROP_TOO: Keys = &[
     ("destination_port", Is::U16),
     ("destination", Is::Text),
     ("ether_type", Is::U16),
+    ("class", Is::Text),
+    ("explanation", Is::Text),
+    ("direction", Is::Text),
     ("interface_index", Is::U32),
+    ("interface", Is::Text),
     ("netns", Is::U32),
     ("tid", Is::U32),
     ("process", Is::Text),
     ("uid", Is::U32),
     ("exe", Is::Text),
+];
+
+/// Retransmissions, RSTs, full listen queues.
+pub(crate) const TROUBLE: Keys = &[("attribution", Is::Text), ("protocol", Is::Text)];
+pub(crate) const TROUBLE_TOO: Keys = &[
+    ("source_ip", Is::Text),
+    ("source_port", Is::U16),
+    ("source", Is::Text),
+    ("destination_ip", Is::Text),
+    ("destination_port", Is::U16),
+    ("destination", Is::Text),
+    ("reason", Is::Text),
+    ("segment_length", Is::U32),
+    ("backlog", Is::U32),
+    ("backlog_limit", Is::U32),
+    ("netns", Is::U32),
+    ("tid", Is::U32),
+    ("process", Is::Text),
+    ("uid", Is::U32),
+    ("exe", Is::Text),
+    ("cmdline", Is::Text),
+    ("parents", Is::Array),
+    ("unit", Is::Text),
+    ("container_id", Is::Text),
+    ("pod_uid", Is::Text),
 ];
 
 /// The shape that an event of its type must have.
@@ -201,6 +247,9 @@ pub(crate) fn assert_event(event: &Value) {
     match event["type"].as_str().unwrap() {
         "connection" => assert_shape(event, &[EVENT, CONNECTION], CONNECTION_TOO),
         "packet_drop" => assert_shape(event, &[EVENT, DROP], DROP_TOO),
+        "retransmit" | "reset_sent" | "reset_received" | "listen_overflow" => {
+            assert_shape(event, &[EVENT, TROUBLE], TROUBLE_TOO);
+        }
         other => panic!("an event of type {other}"),
     }
 }

@@ -1,15 +1,22 @@
 //! The processes that are watched: this test binary again, told what to do. Each reports what it saw itself.
 
+mod datagrams;
+mod unix;
+
 use std::{
     fs,
     io::{Read, Write},
-    net::{SocketAddr, UdpSocket},
+    net::SocketAddr,
+    os::{fd::RawFd, unix::process::CommandExt},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+pub use datagrams::{Counters, Datagrams, echo};
+pub use unix::Unix;
 
 /// What an actor is told, as its one argument.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -29,9 +36,11 @@ pub struct Part {
     pub close_at_once: bool,
     /// Local address to bind to first.
     pub bind: Option<String>,
-    /// Send one UDP datagram of five bytes instead of connecting.
+    /// Send UDP datagrams of five bytes, as often as `times` says, instead of connecting.
     pub datagram: bool,
-    /// Connect this many times, holding every socket that is connected.
+    /// Exchange datagrams instead of connecting.
+    pub datagrams: Option<Datagrams>,
+    /// Connect or send this many times, holding every socket that is connected.
     pub times: usize,
     /// Network namespace of its own, prepared by these commands.
     pub namespace: Option<Vec<String>>,
@@ -39,8 +48,102 @@ pub struct Part {
     pub sysctl: Vec<(String, String)>,
     /// Listen there before connecting (for a namespace of its own).
     pub listen: Option<String>,
+    /// Connect this UNIX socket instead.
+    pub unix: Option<Unix>,
+    /// Become this user first.
+    pub uid: Option<u32>,
     /// Exit without waiting to be seen.
     pub short_lived: bool,
+    /// Close each connected socket at once instead of holding it.
+    pub hang_up: bool,
+    /// What to do with a connection.
+    pub talk: Option<Talk>,
+    /// Accept this many connections on the listener at descriptor 3 instead of connecting.
+    pub accept: usize,
+    /// Keep the connections until the process ends.
+    pub hold: bool,
+    /// Listen with `IPPROTO_MPTCP`.
+    pub listen_mptcp: bool,
+    /// `IPPROTO_MPTCP` instead of `IPPROTO_TCP`.
+    pub mptcp: bool,
+    /// Send the first bytes with the SYN (`MSG_FASTOPEN`).
+    pub fast_open: bool,
+}
+
+/// A conversation over a connection; the peer does the mirror image of it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Talk {
+    /// Bytes that the connecting end sends first.
+    pub send: usize,
+    /// Bytes that it then receives.
+    pub receive: usize,
+    /// Shell command between the two.
+    pub meanwhile: Option<String>,
+    /// Milliseconds that both wait before the end.
+    pub pause_ms: u64,
+    /// How it ends.
+    pub end: End,
+}
+
+/// Who ends a conversation, and how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum End {
+    /// The connecting end closes first.
+    #[default]
+    Close,
+    /// The accepting end closes first.
+    PeerCloses,
+    /// The connecting end resets (`SO_LINGER` of 0 s).
+    Reset,
+    /// The accepting end resets.
+    PeerResets,
+    /// Whatever is sent is not answered any more (`TCP_USER_TIMEOUT`).
+    Timeout,
+}
+
+impl Talk {
+    /// The accepting end's part; returns when its socket is closed.
+    pub fn answer(&self, mut socket: std::net::TcpStream) {
+        let mut received = vec![0; self.send];
+        socket.read_exact(&mut received).unwrap();
+        socket.write_all(&vec![7; self.receive]).unwrap();
+        std::thread::sleep(Duration::from_millis(self.pause_ms));
+        match self.end {
+            End::PeerCloses => {}
+            End::PeerResets => socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO)).unwrap(),
+            End::Timeout => std::thread::sleep(Duration::from_secs(3)),
+            End::Close | End::Reset => {
+                let _ = socket.read(&mut [0]);
+            }
+        }
+    }
+
+    /// The connecting end's part; the error that it ended with.
+    fn begin(&self, socket: &Socket) -> i32 {
+        let mut socket = socket;
+        if self.end == End::Timeout {
+            socket.set_tcp_user_timeout(Some(Duration::from_millis(500))).unwrap();
+        }
+        socket.write_all(&vec![7; self.send]).unwrap();
+        let mut received = vec![0; self.receive];
+        socket.read_exact(&mut received).unwrap();
+        std::thread::sleep(Duration::from_millis(self.pause_ms));
+        if let Some(command) = &self.meanwhile {
+            assert!(Command::new("sh").args(["-c", command]).status().unwrap().success(), "{command}");
+        }
+        match self.end {
+            End::Close => 0,
+            End::Reset => {
+                socket.set_linger(Some(Duration::ZERO)).unwrap();
+                0
+            }
+            End::Timeout => {
+                socket.write_all(b"hello?").unwrap();
+                raw_errno(socket.read(&mut [0]).err())
+            }
+            End::PeerCloses | End::PeerResets => raw_errno(socket.read(&mut [0]).err()),
+        }
+    }
 }
 
 /// What an actor saw.
@@ -63,6 +166,12 @@ pub struct Attempt {
     pub errno: i32,
     /// From before the call to after the outcome, in µs.
     pub took_us: u64,
+    /// The error that the conversation ended with.
+    pub end_errno: i32,
+    /// From before the call to after the socket was closed, in µs.
+    pub lasted_us: u64,
+    /// Of datagrams.
+    pub counters: Counters,
 }
 
 /// Runs a part in a process of its own until its report is in, and lets it go when dropped.
@@ -73,20 +182,53 @@ pub struct Actor {
 
 impl Actor {
     pub fn run(part: &Part) -> Self {
-        let argument = format!("act-{}", serde_json::to_string(part).unwrap());
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .arg(argument)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::start(part).wait()
+    }
+
+    /// Runs a part without waiting for its report.
+    pub fn start(part: &Part) -> Started {
+        Started(command(part).spawn().unwrap())
+    }
+
+    /// The same, with a listener of this process as descriptor 3.
+    pub fn start_with(part: &Part, listener: RawFd) -> Started {
+        let mut command = command(part);
+        // SAFETY: dup2 may be called between fork and exec.
+        unsafe {
+            command.pre_exec(move || {
+                // Nothing is duplicated if it already is 3: then it only is to survive the exec.
+                if libc::dup2(listener, 3) == -1 || libc::fcntl(3, libc::F_SETFD, 0) == -1 {
+                    return Err(std::io::Error::last_os_error());
+                }
+                Ok(())
+            });
+        }
+        Started(command.spawn().unwrap())
+    }
+}
+
+fn command(part: &Part) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.arg(format!("act-{}", serde_json::to_string(part).unwrap()));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    command
+}
+
+/// An actor whose report is not in yet.
+pub struct Started(std::process::Child);
+
+impl Started {
+    pub fn wait(mut self) -> Actor {
+        let child = &mut self.0;
         let mut line = String::new();
         let mut output = std::io::BufReader::new(child.stdout.take().unwrap());
         std::io::BufRead::read_line(&mut output, &mut line).unwrap();
         let report = serde_json::from_str(&line).unwrap_or_else(|_| panic!("the actor failed: {line:?}"));
-        Self { report, child }
+        Actor { report, child: self.0 }
     }
+}
 
+impl Actor {
     /// The one attempt of an actor that made one.
     pub fn attempt(&self) -> &Attempt {
         assert_eq!(self.report.attempts.len(), 1);
@@ -108,7 +250,19 @@ pub fn act(argument: &str) {
     if let Some(commands) = &part.namespace {
         enter_namespace(commands, &part.sysctl);
     }
-    let _listener = part.listen.as_ref().map(|at| std::net::TcpListener::bind(at.as_str()).unwrap());
+    let listener = part.listen.as_ref().map(|at| listen(at.parse().unwrap(), part.listen_mptcp));
+    if let (Some(talk), Some(listener)) = (part.talk.clone(), &listener) {
+        let listener = listener.try_clone().unwrap();
+        std::thread::spawn(move || {
+            while let Ok((socket, _)) = listener.accept() {
+                talk.answer(socket);
+            }
+        });
+    }
+    if let Some(uid) = part.uid {
+        // SAFETY: the process has one thread.
+        assert_eq!(unsafe { libc::setuid(uid) }, 0);
+    }
     let mut report = match &part.thread {
         None => perform(&part),
         Some(name) => std::thread::scope(|scope| {
@@ -129,17 +283,17 @@ pub fn act(argument: &str) {
 }
 
 /// Any bytes without NUL, as a hostile process would.
-fn set_name(name: &str) {
+pub fn set_name(name: &str) {
     rustix::thread::set_name(&std::ffi::CString::new(name).unwrap()).unwrap();
 }
 
-fn netns() -> u32 {
+pub fn netns() -> u32 {
     let link = fs::read_link("/proc/self/ns/net").unwrap();
     let text = link.to_string_lossy();
     text.trim_start_matches("net:[").trim_end_matches(']').parse().unwrap()
 }
 
-fn enter_namespace(commands: &[String], sysctl: &[(String, String)]) {
+pub fn enter_namespace(commands: &[String], sysctl: &[(String, String)]) {
     // SAFETY: the process has one thread, and nothing in it refers to the namespace it leaves.
     unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }.unwrap();
     let up = "ip link set lo up".to_owned();
@@ -152,6 +306,14 @@ fn enter_namespace(commands: &[String], sysctl: &[(String, String)]) {
     }
 }
 
+fn listen(at: SocketAddr, mptcp: bool) -> std::net::TcpListener {
+    let protocol = if mptcp { Protocol::MPTCP } else { Protocol::TCP };
+    let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(protocol)).unwrap();
+    socket.bind(&SockAddr::from(at)).unwrap();
+    socket.listen(16).unwrap();
+    socket.into()
+}
+
 fn perform(part: &Part) -> Report {
     let mut report = Report {
         pid: std::process::id(),
@@ -159,46 +321,89 @@ fn perform(part: &Part) -> Report {
         uid: rustix::process::getuid().as_raw(),
         ..Report::default()
     };
+    if let Some(unix) = &part.unix {
+        report.attempts.push(unix.connect(part.non_blocking));
+        return report;
+    }
     if part.datagram {
         report.attempts.push(send_datagram(part));
         return report;
     }
+    if let Some(datagrams) = &part.datagrams {
+        let (attempts, held) = datagrams.exchange(part);
+        std::mem::forget(held); // until the process ends
+        report.attempts = attempts;
+        return report;
+    }
+    if part.accept > 0 {
+        accept_inherited(part.accept);
+        return report;
+    }
     let mut held = Vec::new();
     for _ in 0..part.times.max(1) {
-        let (attempt, socket) = connect(part);
-        held.extend(socket.filter(|_| attempt.errno == 0));
+        let began = Instant::now();
+        let (mut attempt, socket) = connect(part);
+        if let (Some(talk), Some(socket), 0) = (&part.talk, &socket, attempt.errno) {
+            attempt.end_errno = talk.begin(socket);
+        }
+        if part.talk.is_none() && !part.hang_up {
+            held.extend(socket.filter(|_| attempt.errno == 0));
+        } else {
+            drop(socket);
+            attempt.lasted_us = u64::try_from(began.elapsed().as_micros()).unwrap();
+        }
         report.attempts.push(attempt);
     }
+    if part.hold {
+        std::mem::forget(held);
+    }
     report
+}
+
+/// Accepts on a listener that another process made, and closes what it accepted.
+fn accept_inherited(times: usize) {
+    use std::os::fd::FromRawFd;
+    // SAFETY: the parent put a listening socket there for this process alone.
+    let listener = unsafe { std::net::TcpListener::from_raw_fd(3) };
+    for _ in 0..times {
+        listener.accept().unwrap();
+    }
 }
 
 fn send_datagram(part: &Part) -> Attempt {
     let to: SocketAddr = part.to.parse().unwrap();
     let any = if to.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" };
-    let socket = UdpSocket::bind(any).unwrap();
-    socket.send_to(b"hello", to).unwrap();
+    let socket = std::net::UdpSocket::bind(any).unwrap();
+    for _ in 0..part.times.max(1) {
+        socket.send_to(b"hello", to).unwrap();
+    }
     Attempt { source: Some(socket.local_addr().unwrap().to_string()), ..Attempt::default() }
 }
 
 fn connect(part: &Part) -> (Attempt, Option<Socket>) {
     let to: SocketAddr = part.to.parse().unwrap();
     let domain = if part.v6_socket { Domain::IPV6 } else { Domain::for_address(to) };
-    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP)).unwrap();
+    let protocol = if part.mptcp { Protocol::MPTCP } else { Protocol::TCP };
+    let socket = Socket::new(domain, Type::STREAM, Some(protocol)).unwrap();
     if let Some(bind) = &part.bind {
         socket.bind(&SockAddr::from(bind.parse::<SocketAddr>().unwrap())).unwrap();
     }
     socket.set_nonblocking(part.non_blocking || part.close_at_once).unwrap();
     let before = Instant::now();
-    let mut errno = raw_errno(socket.connect(&SockAddr::from(to)).err());
+    let mut errno = if part.fast_open {
+        raw_errno(socket.send_to_with_flags(b"early", &SockAddr::from(to), libc::MSG_FASTOPEN).err())
+    } else {
+        raw_errno(socket.connect(&SockAddr::from(to)).err())
+    };
     if part.close_at_once {
         let source = local(&socket);
-        return (Attempt { source, errno, took_us: 0 }, None);
+        return (Attempt { source, errno, ..Attempt::default() }, None);
     }
     if errno == libc::EINPROGRESS {
         errno = wait_for_outcome(&socket);
     }
     let took_us = u64::try_from(before.elapsed().as_micros()).unwrap();
-    (Attempt { source: local(&socket), errno, took_us }, Some(socket))
+    (Attempt { source: local(&socket), errno, took_us, ..Attempt::default() }, Some(socket))
 }
 
 fn wait_for_outcome(socket: &Socket) -> i32 {

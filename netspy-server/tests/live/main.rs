@@ -2,14 +2,19 @@
 //! and rung: it runs on this machine with `cargo nextest run`, and in virtual machines with
 //! `cargo xtask vm`. It needs root, for the server and for network namespaces of its own.
 //!
-//! `NETSPY_RUNG=kprobe|tracepoint` forces a rung; `NETSPY_SERVER_BIN` names another server binary.
+//! `NETSPY_RUNG=kprobe|tracepoint` forces a rung; `NETSPY_SERVER_BIN` names another server binary; with
+//! `NETSPY_LOCKED_DOWN` the one scenario of a kernel in lockdown runs.
 
 // Actors enter network namespaces of their own; a scenario says what it expects by unwrapping it.
 #![allow(unsafe_code, clippy::unwrap_used, clippy::print_stdout)]
 
 mod actor;
+mod brief;
+mod environment;
+mod provoke;
 mod scenarios;
 mod server;
+mod types;
 
 use std::process::ExitCode;
 
@@ -20,12 +25,32 @@ fn main() -> ExitCode {
         actor::act(&act);
         return ExitCode::SUCCESS;
     }
-    // Last: they end the server that all of them share, and one floods the machine.
-    let last: [(&str, fn()); 2] = [
+    let words: Vec<_> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    if words.first().is_some_and(|word| word.starts_with("brief-")) {
+        brief::act(&words);
+        return ExitCode::SUCCESS;
+    }
+    if let Some(what) = words.first().filter(|word| word.starts_with("provoke-")) {
+        provoke::act(what);
+        return ExitCode::SUCCESS;
+    }
+    // Last: they end the server that all of them share, and the others flood the machine.
+    let last: [(&str, fn()); 7] = [
         ("a_server_told_to_stop_exits_0", server::stops_cleanly),
+        ("after_a_loss_what_is_over_is_not_open_and_what_is_open_is_known", scenarios::after_a_loss),
         ("full_rings_are_counted_to_the_last_attempt", scenarios::full_rings),
+        ("a_full_ring_of_drops_is_counted_to_the_last_drop", scenarios::full_drops_ring),
+        ("calls_that_do_not_fit_are_counted", scenarios::too_many_calls),
+        ("missed_returns_are_counted", scenarios::missed_returns),
+        ("skipped_programs_are_counted", scenarios::skipped_programs),
     ];
-    let trials = scenarios::TABLE.iter().copied().chain(last).map(|(name, scenario)| {
+    // A kernel that was locked down stays so: there nothing else can run.
+    let locked: [(&str, fn()); 1] = [("a_locked_down_kernel_is_named", scenarios::locked_down)];
+    let table: Vec<_> = match std::env::var_os("NETSPY_LOCKED_DOWN") {
+        Some(_) => locked.to_vec(),
+        None => scenarios::TABLE.iter().copied().chain(last).collect(),
+    };
+    let trials = table.into_iter().map(|(name, scenario)| {
         Trial::test(name, move || {
             scenario();
             Ok(())

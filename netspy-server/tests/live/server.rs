@@ -2,17 +2,20 @@
 
 use std::{
     io::{BufRead, BufReader},
+    path::Path,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, OnceLock},
     thread::JoinHandle,
 };
 
 use netspy_api::{
-    Client, ConnectionEvent, ConnectionSummary, DropEvent, DropSummary, Health, ListRequest, Lost,
-    SummaryRequest,
+    Client, ConnectionEvent, ConnectionSummary, DropEvent, DropSummary, Event, EventList, EventsRequest,
+    Health, ListRequest, ListeningSocket, Lost, Program, Sampled, SummaryRequest, TroubleEvent,
 };
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::runtime::Runtime;
+
+use crate::environment::{Environment, Prepared};
 
 /// A server that serves.
 pub struct Server {
@@ -21,7 +24,8 @@ pub struct Server {
     runtime: Runtime,
     said: Arc<Mutex<String>>,
     listener: Mutex<Option<JoinHandle<()>>>,
-    _database: tempfile::TempDir,
+    /// Removed when the server goes.
+    database: Option<tempfile::TempDir>,
 }
 
 static SHARED: OnceLock<Server> = OnceLock::new();
@@ -36,19 +40,61 @@ fn forced_rung() -> Option<String> {
     std::env::var("NETSPY_RUNG").ok()
 }
 
+/// The server binary as a command: `job`, and the rung that this run forces.
+fn server_program(job: &[&str], environment: &Prepared) -> Command {
+    let binary =
+        std::env::var("NETSPY_SERVER_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_netspy-server").to_owned());
+    let mut command = Command::new(&binary);
+    command.args(job);
+    if let Some(rung) = forced_rung() {
+        command.args(["--hooks", &rung]);
+    }
+    environment.surround(&mut command);
+    command
+}
+
+/// The exit code and the report of `netspy-server doctor` in some surroundings.
+pub fn doctor(environment: Environment) -> (Option<i32>, serde_json::Value) {
+    let output = server_program(&["doctor", "-o", "json"], &environment.prepare()).output().unwrap();
+    let (said, complained) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(!complained.contains("panicked"), "{complained}");
+    let report = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said:?} {complained}"));
+    (output.status.code(), report)
+}
+
+/// What a server says that cannot start there.
+pub fn fails_to_start(environment: Environment) -> String {
+    let database = tempfile::tempdir().unwrap();
+    let prepared = environment.prepare();
+    let mut command = server_program(&[], &prepared);
+    let output = command.args(["--port", "0", "--db"]).arg(database.path().join("live.db")).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(!said.contains("panicked"), "{said}");
+    said
+}
+
 impl Server {
     /// Starts one on a port and with a history of its own, and waits until it serves.
     pub fn start(words: &[&str]) -> Self {
-        let binary = std::env::var("NETSPY_SERVER_BIN")
-            .unwrap_or_else(|_| env!("CARGO_BIN_EXE_netspy-server").to_owned());
+        Self::start_in(Environment::default(), words)
+    }
+
+    /// The same in other surroundings.
+    pub fn start_in(environment: Environment, words: &[&str]) -> Self {
         let database = tempfile::tempdir().unwrap();
-        let mut command = Command::new(&binary);
-        command.args(["--port", "0", "--db"]).arg(database.path().join("live.db"));
+        let mut server = Self::start_at(database.path(), &environment.prepare(), words);
+        server.database = Some(database);
+        server
+    }
+
+    /// The same with its history in this directory.
+    pub fn start_at(database: &Path, environment: &Prepared, words: &[&str]) -> Self {
+        let mut command = server_program(&[], environment);
+        command.args(["--port", "0", "--db"]).arg(database.join("live.db"));
         command.args(words).stderr(Stdio::piped());
-        if let Some(rung) = forced_rung() {
-            command.args(["--hooks", &rung]);
-        }
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {binary}: {error}"));
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
         let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut seen = String::new();
         let url = loop {
@@ -76,7 +122,7 @@ impl Server {
             runtime,
             said,
             listener: Mutex::new(Some(listener)),
-            _database: database,
+            database: None,
         }
     }
 
@@ -85,23 +131,84 @@ impl Server {
         self.runtime.block_on(self.client.health()).unwrap()
     }
 
-    /// Connections of a process, or of processes or threads of a name, oldest first. Nothing may be lost.
+    /// The same, where it may be an error.
+    pub fn try_health(&self) -> Result<Health, String> {
+        self.runtime.block_on(self.client.health()).map_err(|error| format!("{error:?}"))
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.lock().unwrap().as_ref().unwrap().id()
+    }
+
+    /// The newest connections of the last hour, oldest first. Nothing may be lost.
     pub fn connections(&self, pid: Option<u32>, name: Option<&str>) -> Vec<ConnectionEvent> {
+        let (events, lost) = self.connections_and_loss(pid, name);
+        assert_nothing_lost(&lost);
+        events
+    }
+
+    /// The same, and what was lost.
+    pub fn connections_and_loss(&self, pid: Option<u32>, name: Option<&str>) -> (Vec<ConnectionEvent>, Lost) {
         let command = name.map(str::to_owned);
         let request = ListRequest { pid, command, limit: Some(10_000), ..ListRequest::default() };
         let answer = self.runtime.block_on(self.client.list_connections(&request)).unwrap();
-        assert_eq!(answer.lost, Some(Lost::default()), "something was lost");
         let mut events: Vec<_> = answer.events_by_pid.into_values().flatten().collect();
         events.sort_by_key(|event| event.timestamp);
-        events
+        (events, answer.lost.unwrap())
     }
 
     /// The newest drops of the last hour, oldest first. Nothing may be lost.
     pub fn drops(&self) -> Vec<DropEvent> {
+        let (events, lost) = self.drops_and_loss();
+        assert_nothing_lost(&lost);
+        events
+    }
+
+    /// The same, and what was lost.
+    pub fn drops_and_loss(&self) -> (Vec<DropEvent>, Lost) {
         let request = ListRequest { limit: Some(10_000), ..ListRequest::default() };
         let answer = self.runtime.block_on(self.client.list_packet_drops(&request)).unwrap();
-        assert_eq!(answer.lost, Some(Lost::default()), "something was lost");
         let mut events: Vec<_> = answer.events_by_pid.into_values().flatten().collect();
+        events.sort_by_key(|event| event.timestamp);
+        (events, answer.lost.unwrap())
+    }
+
+    /// Who listens at this moment.
+    pub fn listeners(&self) -> Vec<ListeningSocket> {
+        self.runtime.block_on(self.client.listeners()).unwrap().listeners
+    }
+
+    /// Drops of what was sent there.
+    pub fn drops_to(&self, destination: &str) -> Vec<DropEvent> {
+        let mut events = self.drops();
+        events.retain(|drop| drop.destination.as_deref() == Some(destination));
+        events
+    }
+
+    fn events(&self, event_type: &str, pid: Option<u32>) -> EventList {
+        let list = ListRequest { pid, limit: Some(10_000), ..ListRequest::default() };
+        let request = EventsRequest { event_type: Some(event_type.to_owned()), list };
+        self.runtime.block_on(self.client.events(&request)).unwrap()
+    }
+
+    /// How many events of a type a process had, recorded or only counted.
+    pub fn sampled(&self, event_type: &str, pid: u32) -> Sampled {
+        self.events(event_type, Some(pid)).sampled.unwrap()
+    }
+
+    /// Troubles of a type, oldest first; of a process, if one is named. Nothing may be lost.
+    pub fn troubles(&self, event_type: &str, pid: Option<u32>) -> Vec<TroubleEvent> {
+        let answer = self.events(event_type, pid);
+        assert_nothing_lost(&answer.lost.unwrap());
+        let trouble = |event| match event {
+            Event::Retransmit(trouble)
+            | Event::ResetSent(trouble)
+            | Event::ResetReceived(trouble)
+            | Event::ListenOverflow(trouble) => trouble,
+            other => panic!("not a trouble: {other:#?}"),
+        };
+        let mut events: Vec<_> = answer.events.into_iter().map(trouble).collect();
         events.sort_by_key(|event| event.timestamp);
         events
     }
@@ -149,6 +256,15 @@ impl Drop for Server {
     }
 }
 
+/// A busy kernel skips a program now and then, whose record then may lack its beginning: both are counted and are
+/// nobody's fault. Anything else must not be lost unless a scenario means it.
+fn assert_nothing_lost(lost: &Lost) {
+    let excused = ["skipped", "orphaned"];
+    let other: Vec<_> =
+        lost.by_place.iter().filter(|(place, _)| !excused.contains(&place.as_str())).collect();
+    assert!(other.is_empty(), "something was lost: {other:?}");
+}
+
 /// What `/health` says.
 pub fn health() -> Health {
     shared().health()
@@ -172,6 +288,21 @@ pub fn connections_of(pid: u32) -> Vec<ConnectionEvent> {
 /// Connections of processes or threads of this name, oldest first.
 pub fn connections_named(name: &str) -> Vec<ConnectionEvent> {
     shared().connections(None, Some(name))
+}
+
+/// Connections of a process, oldest first, and what was lost.
+pub fn connections_and_loss_of(pid: u32) -> (Vec<ConnectionEvent>, Lost) {
+    shared().connections_and_loss(Some(pid), None)
+}
+
+/// Troubles of a type, oldest first; of a process, if one is named.
+pub fn troubles(event_type: &str, pid: Option<u32>) -> Vec<TroubleEvent> {
+    shared().troubles(event_type, pid)
+}
+
+/// How an event is traced.
+pub fn program(name: &str) -> Program {
+    health().programs.into_iter().find(|program| program.name == name).unwrap()
 }
 
 /// Drops, oldest first.

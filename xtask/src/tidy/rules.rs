@@ -16,10 +16,16 @@ const CONFINED: &[(&str, &[&str], &str)] = &[
     ("rusqlite", &["netspy-server/src/store/", "netspy-server/src/store.rs"], "only the store speaks SQL"),
     (
         "axum",
-        &["netspy-server/src/http/", "netspy-server/src/http.rs", "netspy-server/src/app.rs"],
-        "only http/ and the composition root know the web framework",
+        &[
+            "netspy-server/src/http/",
+            "netspy-server/src/http.rs",
+            "netspy-server/src/app.rs",
+            "netspy-cli/src/mcp/",
+        ],
+        "only http/, mcp/ and the composition root know the web framework",
     ),
     ("rmcp", &["netspy-cli/src/mcp/", "netspy-cli/src/mcp.rs"], "only mcp/ knows the protocol library"),
+    ("async_openai", &["netspy-cli/src/ai/"], "only ai/ talks to a model"),
 ];
 
 const KERNEL_SOURCE: &[&str] = &["netspy-server/src/source/kernel/", "netspy-server/src/source/kernel.rs"];
@@ -30,6 +36,10 @@ const SIBLINGS: &[&str] = &["source", "store", "http", "enrich"];
 /// Words that say "not finished". Put together here so that this file does not contain them.
 const LEFTOVERS: &[&str] = &[concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")];
 const LEFTOVERS_IN_CODE: &[&str] = &["todo!", "unimplemented!", "#[ignore"];
+
+/// Where events are named, and the table that must have them all.
+const LADDER: &str = "netspy-server/src/source/kernel/ladder/events.rs";
+const KERNELS_TABLE: &str = "docs/kernels.md";
 
 /// The two commands that a newcomer needs.
 const README_COMMANDS: &[&str] = &["cargo xtask run", "cargo xtask test"];
@@ -63,10 +73,24 @@ impl Report<'_> {
 /// Every rule over every file.
 pub(super) fn check_all(files: &[(String, String)]) -> Vec<Violation> {
     let mut violations: Vec<Violation> = files.iter().flat_map(|(path, text)| check(path, text)).collect();
+    check_kernels_table(files, &mut violations);
     if !files.iter().any(|(path, _)| path == "README.md") {
         violations.push(Violation { path: "README.md".into(), line: 1, message: "is missing".into() });
     }
     violations
+}
+
+/// Each event of the ladder has a row in the table that is made from runs on real kernels.
+fn check_kernels_table(files: &[(String, String)], violations: &mut Vec<Violation>) {
+    let text = |wanted: &str| files.iter().find(|(path, _)| path == wanted).map(|(_, text)| text.as_str());
+    let (Some(ladder), table) = (text(LADDER), text(KERNELS_TABLE).unwrap_or_default()) else { return };
+    let names = numbered(ladder).filter_map(|(number, line)| {
+        Some((number, line.trim().strip_prefix("name: \"")?.split_once('"')?.0))
+    });
+    for (line, name) in names.filter(|(_, name)| !table.contains(&format!("\n| {name} |"))) {
+        let message = format!("`{name}` has no row in {KERNELS_TABLE}: run `cargo xtask vm --write`");
+        violations.push(Violation { path: LADDER.into(), line, message });
+    }
 }
 
 /// Every rule over one file.

@@ -13,11 +13,11 @@ use anyhow::{Context as _, Result};
 use super::binaries::Binaries;
 use super::kernel::{Kernel, Series};
 use super::serial::Transcript;
-use super::{Rung, initramfs};
+use super::{Plan, initramfs};
 use crate::workspace;
 
 /// A boot takes seconds; scenarios that wait for kernel timers take some more.
-const LIMIT: Duration = Duration::from_mins(5);
+const LIMIT: Duration = Duration::from_mins(30);
 
 /// Boots the kernel, repeats what it prints, and returns it. The whole log stays in `target/vm/boot/`.
 pub(super) fn run(
@@ -25,11 +25,11 @@ pub(super) fn run(
     binaries: &Binaries,
     series: &Series,
     kernel: &Kernel,
-    rungs: &[Rung],
+    plan: &Plan,
 ) -> Result<Transcript> {
     let directory = workspace::target(root).join("vm/boot").join(series.name);
     fs::create_dir_all(&directory)?;
-    let initramfs = initramfs::build(root, &directory, binaries, kernel, rungs)?;
+    let initramfs = initramfs::build(root, &directory, binaries, kernel, plan)?;
     let mut log = fs::File::create(directory.join("serial.log"))?;
     let mut machine = Machine::start(&kernel.image, &initramfs)?;
     let lines = machine.lines()?;

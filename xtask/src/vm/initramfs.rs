@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::binaries::Binaries;
 use super::kernel::Kernel;
-use super::{Rung, modules, serial};
+use super::{LOCKDOWN, Plan, modules, serial};
 use crate::{command, workspace};
 
 /// Programs of the host that scenarios call; they are dynamic, so their libraries come along.
@@ -21,7 +21,7 @@ pub(super) fn build(
     directory: &Path,
     binaries: &Binaries,
     kernel: &Kernel,
-    rungs: &[Rung],
+    plan: &Plan,
 ) -> Result<PathBuf> {
     let tree = directory.join("root");
     if tree.exists() {
@@ -42,7 +42,7 @@ pub(super) fn build(
     }
     let inserted = copy_modules(kernel, &tree)?;
     let init = tree.join("init");
-    fs::write(&init, init_script(&inserted, rungs))?;
+    fs::write(&init, init_script(&inserted, plan))?;
     fs::set_permissions(&init, fs::Permissions::from_mode(0o755))?;
     let archive = directory.join("initramfs.cpio");
     pack(&tree, &archive)?;
@@ -101,19 +101,27 @@ fn decompressed(program: &str, file: &Path) -> Result<Vec<u8>> {
 }
 
 /// The guest's first process. debugfs and tracefs stay unmounted on purpose: the server must do without them.
-fn init_script(inserted: &[String], rungs: &[Rung]) -> String {
+fn init_script(inserted: &[String], plan: &Plan) -> String {
     let [begin, exit] = [serial::BEGIN, serial::EXIT];
     let insert: Vec<String> = inserted.iter().map(|name| format!("insmod /modules/{name}\n")).collect();
-    let run: Vec<String> = rungs
+    let scenario = &plan.scenario;
+    let run: Vec<String> = plan
+        .rungs
         .iter()
         .map(|rung| {
             format!(
-                "echo; echo '{begin} {rung}'\nNETSPY_RUNG={rung} /scenarios --test-threads=1 </dev/null\n\
+                "echo; echo '{begin} {rung}'\nNETSPY_RUNG={rung} /scenarios {scenario} --test-threads=1 </dev/null\n\
                  code=$?; echo; echo \"{exit} {rung} $code\"\n"
             )
         })
         .collect();
     let (insert, run) = (insert.concat(), run.concat());
+    // Last: a kernel in lockdown stays so until it ends.
+    let lockdown = format!(
+        "echo; echo '{begin} {LOCKDOWN}'\nmount -t securityfs none /sys/kernel/security\n\
+         echo confidentiality > /sys/kernel/security/lockdown\numount /sys/kernel/security\n\
+         NETSPY_LOCKED_DOWN=1 /scenarios </dev/null\ncode=$?; echo; echo \"{exit} {LOCKDOWN} $code\"\n"
+    );
     format!(
         "#!/bin/busybox sh\n\
          /bin/busybox --install -s /bin 2>/dev/null\n\
@@ -121,7 +129,7 @@ fn init_script(inserted: &[String], rungs: &[Rung]) -> String {
          mount -t proc proc /proc\nmount -t sysfs sysfs /sys\nmount -t devtmpfs devtmpfs /dev\n\
          mkdir -p /dev/shm /dev/pts\nmount -t tmpfs tmpfs /dev/shm\nmount -t tmpfs tmpfs /tmp\n\
          mount -t tmpfs tmpfs /run\nmount -t cgroup2 cgroup2 /sys/fs/cgroup\n\
-         ip link set lo up\n{insert}{run}poweroff -f\n"
+         ip link set lo up\n{insert}{run}{lockdown}poweroff -f\n"
     )
 }
 
@@ -157,6 +165,7 @@ fn list(tree: &Path, directory: &Path, names: &mut Vec<String>) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Rung;
     use super::*;
 
     #[test]
@@ -169,8 +178,9 @@ mod tests {
 
     #[test]
     fn the_guest_runs_each_rung_once_and_powers_off() {
-        let script = init_script(&["nfnetlink.ko".to_owned()], &[Rung::Kprobe, Rung::Tracepoint]);
-        assert_eq!(script.matches("/scenarios").count(), 2);
+        let plan = Plan { rungs: vec![Rung::Kprobe, Rung::Tracepoint], scenario: "a_word".to_owned() };
+        let script = init_script(&["nfnetlink.ko".to_owned()], &plan);
+        assert_eq!(script.matches("/scenarios").count(), 3, "each rung, and lockdown");
         assert!(script.contains("NETSPY_RUNG=tracepoint"));
         assert!(script.contains("insmod /modules/nfnetlink.ko\n"));
         assert!(script.ends_with("poweroff -f\n"));

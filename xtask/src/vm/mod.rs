@@ -10,9 +10,11 @@ mod initramfs;
 mod kernel;
 mod modules;
 mod serial;
+mod table;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::fs;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -39,6 +41,11 @@ pub(crate) const PACKAGES: &[Package] = &[
     Package { debian: "xz-utils", provides: "xz" },
     Package { debian: "zstd", provides: "zstd" },
 ];
+
+/// After the rungs each kernel is locked down, and one more scenario runs.
+const LOCKDOWN: &str = "lockdown";
+/// What is made from the runs.
+const TABLE: &str = "docs/kernels.md";
 
 /// Which hooks the server is told to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -67,12 +74,18 @@ pub(crate) struct Arguments {
     /// Hooks to use, repeatable; both if none is named
     #[arg(long = "rung", value_name = "RUNG")]
     rungs: Vec<Rung>,
+    /// Only scenarios whose name contains this
+    #[arg(long, value_name = "WORD", default_value = "")]
+    scenario: String,
+    /// Bring docs/kernels.md up to date instead of failing where it is not
+    #[arg(long)]
+    write: bool,
 }
 
 impl Arguments {
     /// Every kernel, every rung.
     pub(crate) fn everything() -> Self {
-        Self { kernels: Vec::new(), rungs: Vec::new() }
+        Self { kernels: Vec::new(), rungs: Vec::new(), scenario: String::new(), write: false }
     }
 }
 
@@ -92,28 +105,77 @@ pub(crate) fn job(arguments: &Arguments) -> Result<()> {
     for series in &kernels {
         kernel::ensure(&root, series).with_context(|| format!("kernel {}", series.name))?;
     }
-    let failures = boot_all(&root, &binaries, kernels, &rungs);
+    if let Some(other) =
+        arguments.scenario.chars().find(|c| !c.is_ascii_lowercase() && !c.is_ascii_digit() && *c != '_')
+    {
+        bail!("a scenario's name has no {other:?}: see netspy-server/tests/live/scenarios.rs");
+    }
+    let plan = Plan { rungs, scenario: arguments.scenario.clone() };
+    let outcomes = boot_all(&root, &binaries, kernels, &plan);
+    // What the guests offer does not depend on whether a scenario failed.
+    let updated = update_table(&root, &outcomes, arguments.write);
+    let failures: Vec<&str> =
+        outcomes.iter().flat_map(|outcome| &outcome.failures).map(String::as_str).collect();
     if !failures.is_empty() {
         bail!("{} of the rungs failed:\n    {}", failures.len(), failures.join("\n    "));
     }
-    Ok(())
+    updated
 }
 
-/// One line for each failure, in the order of completion.
-fn boot_all(root: &Path, binaries: &Binaries, kernels: Vec<&'static Series>, rungs: &[Rung]) -> Vec<String> {
+/// What a guest does.
+pub(crate) struct Plan {
+    rungs: Vec<Rung>,
+    /// Part of the names of the scenarios that it runs; empty for all.
+    scenario: String,
+}
+
+/// Compares the document with what the guests said, or makes it say that.
+fn update_table(root: &Path, outcomes: &[Outcome], write: bool) -> Result<()> {
+    let rungs = [Rung::Kprobe, Rung::Tracepoint];
+    let columns = kernel::ALL.iter().flat_map(|series| rungs.map(|rung| format!("{} {rung}", series.name)));
+    let mut table = table::Table::new(columns.collect());
+    let document = fs::read_to_string(root.join(TABLE)).unwrap_or_default();
+    table.read(&document);
+    for (column, events) in outcomes.iter().flat_map(|outcome| &outcome.columns) {
+        table.replace(column, events);
+    }
+    if table.document() == document {
+        return Ok(());
+    }
+    if !write {
+        bail!(
+            "{TABLE} does not say what these kernels gave: run `cargo xtask vm --write`, then look at the difference"
+        );
+    }
+    fs::write(root.join(TABLE), table.document()).with_context(|| format!("cannot write {TABLE}"))
+}
+
+/// What came of one kernel's boot.
+#[derive(Default)]
+struct Outcome {
+    /// One line each.
+    failures: Vec<String>,
+    /// A column's name in the table, and the events that the doctor reported.
+    columns: Vec<(String, serde_json::Value)>,
+}
+
+/// In the order of completion.
+fn boot_all(root: &Path, binaries: &Binaries, kernels: Vec<&'static Series>, plan: &Plan) -> Vec<Outcome> {
     let queue = Mutex::new(VecDeque::from(kernels));
-    let failures = Mutex::new(Vec::new());
+    let outcomes = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for _ in 0..BOOTS_AT_ONCE {
             scope.spawn(|| {
-                while let Some(series) = lock(&queue).pop_front() {
-                    let failed = boot_one(root, binaries, series, rungs);
-                    lock(&failures).extend(failed);
+                // The lock must not be held while a kernel runs.
+                let next = || lock(&queue).pop_front();
+                while let Some(series) = next() {
+                    let outcome = boot_one(root, binaries, series, plan);
+                    lock(&outcomes).push(outcome);
                 }
             });
         }
     });
-    failures.into_inner().unwrap_or_else(PoisonError::into_inner)
+    outcomes.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The data is whole even if another thread panicked: every access is a single push or pop.
@@ -121,21 +183,31 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn boot_one(root: &Path, binaries: &Binaries, series: &'static Series, rungs: &[Rung]) -> Vec<String> {
+fn boot_one(root: &Path, binaries: &Binaries, series: &'static Series, plan: &Plan) -> Outcome {
     let started = Instant::now();
     let booted =
-        kernel::ensure(root, series).and_then(|kernel| boot::run(root, binaries, series, &kernel, rungs));
+        kernel::ensure(root, series).and_then(|kernel| boot::run(root, binaries, series, &kernel, plan));
     let seconds = started.elapsed().as_secs_f32();
+    let mut outcome = Outcome::default();
     let transcript = match booted {
         Ok(transcript) => transcript,
-        Err(error) => return vec![format!("{}: {error:#}", series.name)],
+        Err(error) => {
+            outcome.failures.push(format!("{}: {error:#}", series.name));
+            return outcome;
+        }
     };
-    let mut failures = Vec::new();
-    for rung in rungs {
-        match transcript.outcome(*rung) {
-            Ok(passed) => println!("{} {rung}: ok, {passed} passed (boot of {seconds:.1} s)", series.name),
-            Err(reason) => failures.push(format!("{} {rung}: {reason}", series.name)),
+    for part in plan.rungs.iter().map(Rung::to_string).chain([LOCKDOWN.to_owned()]) {
+        let name = format!("{} {part}", series.name);
+        match transcript.outcome(&part) {
+            Ok(passed) => println!("{name}: ok, {passed} passed (boot of {seconds:.1} s)"),
+            Err(reason) => outcome.failures.push(format!("{name}: {reason}")),
+        }
+        if part != LOCKDOWN {
+            match transcript.events(&part) {
+                Some(events) => outcome.columns.push((name, events)),
+                None => outcome.failures.push(format!("{name}: the doctor said nothing about the events")),
+            }
         }
     }
-    failures
+    outcome
 }

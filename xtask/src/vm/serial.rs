@@ -1,11 +1,12 @@
 //! What a guest prints on its serial line: whose line each is, and what each rung's result was.
 
-use super::Rung;
-
 /// Printed by the guest's init before a rung, followed by the rung.
 pub(super) const BEGIN: &str = "NETSPY-VM-BEGIN";
 /// Printed after a rung, followed by the rung and the exit code.
 pub(super) const EXIT: &str = "NETSPY-VM-EXIT";
+
+/// Printed by a scenario before what its server's doctor says about the events, as JSON.
+const EVENTS: &str = "NETSPY-EVENTS ";
 
 /// What one boot has said so far.
 #[derive(Default)]
@@ -35,14 +36,12 @@ impl Transcript {
     }
 
     /// The number of tests that passed, or why the rung failed.
-    pub(super) fn outcome(&self, rung: Rung) -> Result<usize, String> {
-        let rung = rung.to_string();
-        let Some((_, code)) = self.exits.iter().find(|(name, _)| *name == rung) else {
+    pub(super) fn outcome(&self, rung: &str) -> Result<usize, String> {
+        let Some((_, code)) = self.exits.iter().find(|(name, _)| name == rung) else {
             let reason = self.cut_short.as_deref().unwrap_or("the guest ended first");
             return Err(format!("no result: {reason}"));
         };
-        let lines = self.lines.iter().filter(|(owner, _)| owner.as_ref() == Some(&rung));
-        let results: Vec<(usize, usize)> = lines.filter_map(|(_, line)| test_result(line)).collect();
+        let results: Vec<(usize, usize)> = self.lines_of(rung).filter_map(test_result).collect();
         let passed: usize = results.iter().map(|(passed, _)| passed).sum();
         let failed: usize = results.iter().map(|(_, failed)| failed).sum();
         match (*code, failed, passed) {
@@ -50,6 +49,18 @@ impl Transcript {
             (0, 0, _) => Ok(passed),
             (code, failed, passed) => Err(format!("exit code {code}, {passed} passed, {failed} failed")),
         }
+    }
+}
+
+impl Transcript {
+    /// What the doctor said about the events on this rung.
+    pub(super) fn events(&self, rung: &str) -> Option<serde_json::Value> {
+        self.lines_of(rung).find_map(|line| serde_json::from_str(line.strip_prefix(EVENTS)?).ok())
+    }
+
+    fn lines_of(&self, rung: &str) -> impl Iterator<Item = &str> {
+        let lines = self.lines.iter().filter(move |(owner, _)| owner.as_deref() == Some(rung));
+        lines.map(|(_, line)| line.as_str())
     }
 }
 
@@ -82,7 +93,14 @@ mod tests {
     #[test]
     fn a_rung_that_ran_and_exited_with_0_passed() {
         let boot = transcript(&format!("{BEGIN} kprobe\r\ntest a ... ok\r\n{OK}\r\n{EXIT} kprobe 0\r"));
-        assert_eq!(boot.outcome(Rung::Kprobe), Ok(3));
+        assert_eq!(boot.outcome("kprobe"), Ok(3));
+    }
+
+    #[test]
+    fn what_the_doctor_said_is_found_with_its_rung() {
+        let boot = transcript(&format!("{BEGIN} kprobe\n{EVENTS}[{{\"name\":\"accept\"}}]\n{EXIT} kprobe 0"));
+        assert_eq!(boot.events("kprobe").unwrap()[0]["name"], "accept");
+        assert_eq!(boot.events("tracepoint"), None);
     }
 
     #[test]
@@ -91,35 +109,30 @@ mod tests {
             "{BEGIN} kprobe\n{OK}\n{EXIT} kprobe 0\n{BEGIN} tracepoint\ntest result: FAILED. 2 passed; 1 failed; 0 \
              ignored\n{EXIT} tracepoint 101"
         ));
-        assert_eq!(boot.outcome(Rung::Kprobe), Ok(3));
-        assert_eq!(boot.outcome(Rung::Tracepoint), Err("exit code 101, 2 passed, 1 failed".to_owned()));
+        assert_eq!(boot.outcome("kprobe"), Ok(3));
+        assert_eq!(boot.outcome("tracepoint"), Err("exit code 101, 2 passed, 1 failed".to_owned()));
     }
 
     #[test]
     fn silence_is_a_failure() {
         let mut boot = transcript(&format!("{BEGIN} kprobe\n{OK}\n"));
         boot.cut_short = Some("no end after 300 s".to_owned());
-        assert_eq!(boot.outcome(Rung::Kprobe), Err("no result: no end after 300 s".to_owned()));
-        assert_eq!(
-            transcript("").outcome(Rung::Tracepoint),
-            Err("no result: the guest ended first".to_owned())
-        );
+        assert_eq!(boot.outcome("kprobe"), Err("no result: no end after 300 s".to_owned()));
+        assert_eq!(transcript("").outcome("tracepoint"), Err("no result: the guest ended first".to_owned()));
     }
 
     #[test]
     fn success_without_a_test_is_a_failure() {
         let boot = transcript(&format!("{BEGIN} kprobe\n{EXIT} kprobe 0"));
-        assert!(boot.outcome(Rung::Kprobe).is_err());
+        assert!(boot.outcome("kprobe").is_err());
         let none = "test result: ok. 0 passed; 0 failed; 9 ignored";
-        assert!(
-            transcript(&format!("{BEGIN} kprobe\n{none}\n{EXIT} kprobe 0")).outcome(Rung::Kprobe).is_err()
-        );
+        assert!(transcript(&format!("{BEGIN} kprobe\n{none}\n{EXIT} kprobe 0")).outcome("kprobe").is_err());
     }
 
     #[test]
     fn a_garbled_exit_line_is_a_failure() {
         let boot = transcript(&format!("{BEGIN} kprobe\n{OK}\n{EXIT} kprobe 0[ 2.1] audit"));
-        assert!(boot.outcome(Rung::Kprobe).is_err());
+        assert!(boot.outcome("kprobe").is_err());
     }
 
     #[test]

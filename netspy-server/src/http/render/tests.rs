@@ -1,18 +1,18 @@
 //! Every field of the two kinds of events, against values worked out by hand.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use jiff::tz::{Offset, TimeZone};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::domain::{LossPlace, Process, Stage};
+use crate::domain::{self, Identity, LossKind, LossPlace, PacketDirection, Process, Stage};
 
 const WALL_NS: i64 = 1_795_222_330_390_000_000; // 2026-11-21T00:52:10.39Z
 
 #[expect(clippy::unnecessary_wraps, reason = "as the fields it fills want it")]
 fn end(ip: &str, port: u16) -> Option<Endpoint> {
-    Some(Endpoint { ip: ip.parse::<IpAddr>().unwrap(), port })
+    Some(Endpoint { ip: ip.parse::<IpAddr>().unwrap(), port, scope: 0 })
 }
 
 fn curl() -> Process {
@@ -24,7 +24,14 @@ fn curl() -> Process {
         started_ns: 1,
         comm: "curl".into(),
         name: "curl-main".into(),
-        exe: Some("/usr/bin/curl".into()),
+        identity: Arc::new(Identity {
+            exe: Some("/usr/bin/curl".into()),
+            cmdline: Some("curl -s 'a b'".into()),
+            parents: vec![domain::Ancestor { pid: 1, name: "init".into(), exe: None }],
+            unit: Some("fetch.service".into()),
+            container_id: Some("c0ffee".into()),
+            pod_uid: Some("0f1e2d3c".into()),
+        }),
     }
 }
 
@@ -33,13 +40,15 @@ fn attempt(outcome: Outcome) -> Connection {
         id: 0x71c7_7682_424b_3983,
         monotonic_ns: 3_015_390_000_000,
         wall_ns: WALL_NS,
-        process: curl(),
+        process: curl().into(),
         family: 2,
         source: end("10.0.0.1", 40_000),
         destination: end("93.184.216.34", 443),
         protocol: 6,
+        socket_type: 1,
         netns: 4_026_531_840,
         outcome,
+        ..Connection::default()
     }
 }
 
@@ -57,7 +66,8 @@ fn an_established_connection() {
         "raw_ipv6": [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], "raw_protocol": 6, "raw_socktype": 1,
         "direction": "outbound", "outcome": "established", "latency_us": 2, "source_ip": "10.0.0.1",
         "source_port": 40_000, "source": "10.0.0.1:40000", "tid": 4243, "process": "curl-main", "uid": 1000,
-        "exe": "/usr/bin/curl", "cgroup_id": 77, "netns": 4_026_531_840_u32,
+        "exe": "/usr/bin/curl", "cmdline": "curl -s 'a b'", "parents": [{"pid": 1, "name": "init"}],
+        "unit": "fetch.service", "container_id": "c0ffee", "pod_uid": "0f1e2d3c", "cgroup_id": 77, "netns": 4_026_531_840_u32,
     });
     assert_eq!(shown(&attempt(Outcome::Established { latency_ns: 1_500 })), expected);
 }
@@ -83,7 +93,9 @@ fn a_failed_connection_says_how_and_where() {
 fn unknown_facts_are_absent() {
     let mut connection = attempt(Outcome::Pending);
     (connection.source, connection.destination, connection.netns) = (None, None, 0);
-    (connection.process.exe, connection.process.cgroup_id, connection.protocol) = (None, 0, 0);
+    let process = Arc::make_mut(&mut connection.process);
+    (process.identity, process.cgroup_id, connection.protocol) = (Arc::default(), 0, 0);
+    connection.socket_type = 0;
     let event = shown(&connection);
     for key in [
         "stage",
@@ -94,6 +106,11 @@ fn unknown_facts_are_absent() {
         "source_port",
         "source",
         "exe",
+        "cmdline",
+        "parents",
+        "unit",
+        "container_id",
+        "pod_uid",
         "cgroup_id",
         "netns",
     ] {
@@ -127,7 +144,7 @@ fn an_owned_and_an_unowned_drop() {
         id: 1,
         monotonic_ns: u64::MAX,
         wall_ns: WALL_NS,
-        owner: Some(curl()),
+        owner: Some(curl().into()),
         attribution: Attribution::Tuple,
         reason_code: Some(6),
         reason: "NETFILTER_DROP".into(),
@@ -138,7 +155,9 @@ fn an_owned_and_an_unowned_drop() {
         destination: end("10.0.0.2", 0),
         length: 60,
         ether_type: 0x0800,
+        direction: Some(PacketDirection::Received),
         interface: 2,
+        interface_name: "eth0".into(),
         netns: 9,
     };
     let shown = |drop: &PacketDrop| serde_json::to_value(packet_drop(drop, &TimeZone::UTC)).unwrap();
@@ -149,7 +168,11 @@ fn an_owned_and_an_unowned_drop() {
         "attribution": "tuple", "location": "nf_hook_slow+0x9a", "protocol": "UDP", "raw_protocol": 17,
         "source_ip": "10.0.0.1", "source_port": 53, "source": "10.0.0.1:53", "destination_ip": "10.0.0.2",
         "destination_port": 0, "destination": "10.0.0.2:0", "ether_type": 0x0800, "interface_index": 2,
+        "class": "harmful", "explanation": explain("NETFILTER_DROP").1, "direction": "received",
+        "interface": "eth0",
         "netns": 9, "tid": 4243, "process": "curl-main", "uid": 1000, "exe": "/usr/bin/curl",
+        "cmdline": "curl -s 'a b'", "parents": [{"pid": 1, "name": "init"}], "unit": "fetch.service",
+        "container_id": "c0ffee", "pod_uid": "0f1e2d3c",
     });
     assert_eq!(shown(&drop), expected);
 
@@ -179,7 +202,14 @@ fn times_are_those_of_the_zone() {
 
 #[test]
 fn programs_have_the_ids_of_the_contract() {
-    let hook = |event, state| Hook { event, rung: "kprobe", state, note: String::new() };
+    let hook = |event, state| Hook {
+        event,
+        rung: "kprobe",
+        state,
+        refused: Vec::new(),
+        remarks: Vec::new(),
+        check: Check::None,
+    };
     let connection = program(&hook("connection", HookState::Active));
     assert_eq!((connection.id, connection.status.as_str()), (3_012_402_454, "active"));
     let drop = program(&hook("packet_drop", HookState::Unavailable));
@@ -189,7 +219,14 @@ fn programs_have_the_ids_of_the_contract() {
 
 #[test]
 fn losses_add_up() {
-    let counts = LossCounts::from([(LossPlace::Store, 2), (LossPlace::Orphaned, u64::MAX)]);
+    let counts = LossCounts::from([
+        ((LossPlace::Store, LossKind::Connection), 2),
+        ((LossPlace::Store, LossKind::PacketDrop), 3),
+        ((LossPlace::EventsRingFull, LossKind::Unknown), 4),
+        ((LossPlace::Orphaned, LossKind::Connection), u64::MAX),
+    ]);
     let lost = lost(&counts);
-    assert_eq!((lost.total, lost.by_place["store"], lost.by_place.len()), (u64::MAX, 2, 2));
+    assert_eq!((lost.total, lost.by_place["store"], lost.by_place.len()), (u64::MAX, 5, 3));
+    let by_kind = [("connection".to_owned(), u64::MAX), ("packet_drop".to_owned(), 3)];
+    assert_eq!(lost.by_kind, by_kind.into(), "what is not known to be of a kind is of none");
 }

@@ -8,7 +8,9 @@ use netspy_common::MISSING;
 use thiserror::Error;
 
 /// Where the kernel shows its own BTF (Documentation/bpf/btf.rst).
-const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+pub(super) const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+/// And that of each loaded module.
+const MODULES: &str = "/sys/kernel/btf";
 
 /// Why there are no answers at all.
 #[derive(Debug, Error)]
@@ -50,8 +52,18 @@ impl KernelTypes {
         // typedef void (*btf_trace_NAME)(void *data, arguments…)
         let typedef = self.resolve(&format!("btf_trace_{tracepoint}"), |t| matches!(t, Type::Typedef(_)));
         let prototype = typedef.and_then(|t| self.chained(&t)).and_then(|pointer| self.chained(&pointer));
+        self.parameter_of(prototype, 1, wanted)
+    }
+
+    /// The same among the arguments of a function.
+    pub fn parameter(&self, function: &str, wanted: impl Fn(&str) -> bool) -> u32 {
+        let found = self.resolve(function, |t| matches!(t, Type::Func(_)));
+        self.parameter_of(found.and_then(|function| self.chained(&function)), 0, wanted)
+    }
+
+    fn parameter_of(&self, prototype: Option<Type>, skip: usize, wanted: impl Fn(&str) -> bool) -> u32 {
         let Some(Type::FuncProto(prototype)) = prototype else { return MISSING };
-        let arguments = prototype.parameters.iter().skip(1);
+        let arguments = prototype.parameters.iter().skip(skip);
         let position = arguments.map(|p| self.type_name(p)).position(|name| wanted(&name));
         position.map_or(MISSING, |position| position as u32)
     }
@@ -66,6 +78,20 @@ impl KernelTypes {
             Some((member.val(), name.strip_prefix(prefix).unwrap_or(&name).to_owned()))
         });
         named.collect()
+    }
+
+    /// The same of an enum in a loaded module, in full.
+    pub fn enumerators_of_module(&self, module: &str, name: &str) -> BTreeMap<u32, String> {
+        let file = Path::new(MODULES).join(module);
+        let types = file.exists().then(|| Btf::from_split_file(file, &self.0));
+        match types {
+            Some(Ok(types)) => Self(types).enumerators(name, ""),
+            Some(Err(error)) => {
+                tracing::warn!(module, %error, "the module's types cannot be read: its drop reasons have no names");
+                BTreeMap::new()
+            }
+            None => BTreeMap::new(),
+        }
     }
 
     fn structure(&self, name: &str) -> Option<Type> {

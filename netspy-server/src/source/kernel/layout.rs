@@ -1,18 +1,23 @@
 //! Where the running kernel keeps what the programs read: each field of the layout and its name in the
 //! kernel, in one table.
 
-use std::collections::BTreeMap;
-
 use netspy_common::{KernelLayout, MISSING};
 
-use super::btf::{BtfError, KernelTypes};
+use super::{
+    btf::{BtfError, KernelTypes},
+    names::kernel_names,
+};
+use crate::domain::KernelNames;
 
 /// What is asked of the running kernel once, at start.
 pub struct KernelFacts {
     /// Offsets and argument positions.
     pub layout: KernelLayout,
-    /// Names of the drop reasons; empty before 5.17.
-    pub drop_reasons: BTreeMap<u32, String>,
+    /// What the kernel calls its numbers.
+    pub names: KernelNames,
+    /// Whether the kernel counts the runs of programs at kprobes and tracepoints that it skips. It has done so since
+    /// 6.7, which also shows how many hits a kprobe itself missed: that field is how to tell.
+    pub counts_skipped_probes: bool,
 }
 
 /// Reads the kernel's BTF; it is forgotten afterwards (it is large).
@@ -22,8 +27,12 @@ pub fn read_kernel_facts() -> Result<KernelFacts, BtfError> {
     for (field, value) in layout.fields() {
         tracing::debug!(field, value = i64::from(value.cast_signed()), "kernel layout");
     }
-    let drop_reasons = types.enumerators("skb_drop_reason", "SKB_DROP_REASON_");
-    Ok(KernelFacts { layout, drop_reasons })
+    let names = kernel_names(&types);
+    for (code, name) in names.drop_reasons.iter().filter(|(code, _)| **code > 0xffff) {
+        tracing::debug!(code, name, "drop reason of a subsystem");
+    }
+    let counts_skipped_probes = types.offset("bpf_link_info.perf_event.kprobe.missed") != MISSING;
+    Ok(KernelFacts { layout, names, counts_skipped_probes })
 }
 
 /// Fields without which no record can be trusted, by the program that needs them.
@@ -45,19 +54,55 @@ fn layout(types: &KernelTypes) -> KernelLayout {
         sock_net: at("sock.__sk_common.skc_net.net"),
         sock_err: at("sock.sk_err"),
         sock_protocol: at("sock.sk_protocol"),
+        sock_state: at("sock.__sk_common.skc_state"),
+        sock_type: at("sock.sk_type"),
+        sock_flags: at("sock.__sk_common.skc_flags"),
+        tcp_bytes_sent: at("tcp_sock.bytes_sent"),
+        tcp_bytes_retrans: at("tcp_sock.bytes_retrans"),
+        tcp_bytes_received: at("tcp_sock.bytes_received"),
+        tcp_srtt: at("tcp_sock.srtt_us"),
+        tcp_total_retrans: at("tcp_sock.total_retrans"),
+        mptcp_first: at("mptcp_sock.first"),
+        sock_ack_backlog: at("sock.sk_ack_backlog"),
+        sock_max_ack_backlog: at("sock.sk_max_ack_backlog"),
         net_inum: at("net.ns.inum"),
         skb_head: at("sk_buff.head"),
         skb_tail: at("sk_buff.tail"),
         skb_len: at("sk_buff.len"),
         skb_network_header: at("sk_buff.network_header"),
+        skb_transport_header: at("sk_buff.transport_header"),
+        skb_cb: at("sk_buff.cb"),
+        skb_refdst: at("sk_buff._skb_refdst"),
+        dst_dev: at("dst_entry.dev"),
+        msg_name: at("msghdr.msg_name"),
         skb_protocol: at("sk_buff.protocol"),
         skb_dev: at("sk_buff.dev"),
         skb_sk: at("sk_buff.sk"),
+        skb_iif: at("sk_buff.skb_iif"),
         dev_ifindex: at("net_device.ifindex"),
         dev_net: at("net_device.nd_net.net"),
+        dev_name: at("net_device.name"),
         task_group_leader: at("task_struct.group_leader"),
         task_started: at("task_struct.start_boottime"),
         task_comm: at("task_struct.comm"),
+        task_pid: at("task_struct.pid"),
+        task_tgid: at("task_struct.tgid"),
+        task_parent: at("task_struct.real_parent"),
+        task_exec_id: at("task_struct.self_exec_id"),
+        task_signal: at("task_struct.signal"),
+        signal_live: at("signal_struct.live"),
+        task_mm: at("task_struct.mm"),
+        mm_arg_start: at("mm_struct.arg_start"),
+        mm_arg_end: at("mm_struct.arg_end"),
+        mm_exe_file: at("mm_struct.exe_file"),
+        file_dentry: at("file.f_path.dentry"),
+        file_mount: at("file.f_path.mnt"),
+        dentry_name: at("dentry.d_name.name"),
+        dentry_parent: at("dentry.d_parent"),
+        mount_vfs: at("mount.mnt"),
+        mount_root: at("mount.mnt.mnt_root"),
+        mount_parent: at("mount.mnt_parent"),
+        mount_mountpoint: at("mount.mnt_mountpoint"),
         task_files: at("task_struct.files"),
         files_fdt: at("files_struct.fdt"),
         fdtable_fd: at("fdtable.fd"),
@@ -66,7 +111,23 @@ fn layout(types: &KernelTypes) -> KernelLayout {
         socket_file: at("socket.file"),
         socket_sk: at("socket.sk"),
         socket_state: at("socket.state"),
+        socket_inode: at("socket_alloc.vfs_inode.i_ino"),
+        sock_bound_dev: at("sock.__sk_common.skc_bound_dev_if"),
+        sock_socket: at("sock.sk_socket"),
+        sock_peer_pid: at("sock.sk_peer_pid"),
+        pid_numbers: at("pid.numbers"),
         kfree_skb_reason: types.argument("kfree_skb", |name| name == "skb_drop_reason"),
         kfree_skb_rx_sk: types.argument("kfree_skb", |name| name == "*sock"),
+        retransmit_error: types.argument("tcp_retransmit_skb", |name| name == "int"),
+        send_reset_reason: types.argument("tcp_send_reset", |name| name == "sk_rst_reason"),
+        conn_request_sk: expected(types.parameter("tcp_conn_request", |name| name == "*sock"), 2),
+        conn_request_skb: expected(types.parameter("tcp_conn_request", |name| name == "*sk_buff"), 3),
+        syn_recv_sk: expected(types.parameter("tcp_v4_syn_recv_sock", |name| name == "*sock"), 0),
+        syn_recv_skb: expected(types.parameter("tcp_v4_syn_recv_sock", |name| name == "*sk_buff"), 1),
     }
+}
+
+/// A position at which a program has its argument: anywhere else is as good as nowhere.
+fn expected(found: u32, position: u32) -> u32 {
+    if found == position { found } else { MISSING }
 }

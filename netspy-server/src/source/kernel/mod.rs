@@ -2,9 +2,16 @@
 //! `unsafe`.
 
 mod btf;
+mod counts;
+mod flows;
 mod ladder;
 mod layout;
+mod ledger;
+mod machine;
+mod names;
 mod rings;
 mod tracefs;
 
-pub use ladder::{HooksChoice, load};
+pub use ladder::{HooksChoice, LoadError, Loaded, Options, events, function_entry, load, tells};
+pub use machine::{Capabilities, Machine};
+pub use rings::KernelSource;

@@ -9,17 +9,23 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{Array, MapData, PerCpuArray, ring_buf::RingBuf},
+    maps::{Array, MapData, ring_buf::RingBuf},
 };
 use aya_log::EbpfLogger;
-use netspy_common::{loss, reader};
+use netspy_common::reader;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     time::{ClockId, clock_gettime},
 };
 use tracing_log::log::Log;
 
-use crate::domain::{Input, LossPlace, Ring, Source};
+use super::{
+    counts::Counts,
+    flows::{self, FlowMap},
+    ladder::unload,
+    ledger::Ledger,
+};
+use crate::domain::{FlowReading, Input, Ring, Source};
 
 /// While there is traffic the rings are looked at this often: waking the reader for each record would cost
 /// the traced programs many times what the record itself does.
@@ -35,38 +41,54 @@ const CLOCK_STEP_NS: u64 = 1_000_000;
 pub struct KernelSource {
     events: RingBuf<MapData>,
     drops: RingBuf<MapData>,
-    loss: PerCpuArray<MapData, u64>,
+    counts: Counts,
+    ledger: Ledger,
     reader: Array<MapData, u32>,
+    flows: FlowMap,
     logger: Option<EbpfLogger<&'static dyn Log>>,
-    /// Loss counters as they were last read.
-    counted: [u64; loss::COUNT as usize],
     idle_looks: u32,
     asleep: bool,
     wall_minus_monotonic_ns: Option<i64>,
     /// Holds the programs: they are detached when it goes.
-    _programs: Ebpf,
+    ebpf: Ebpf,
+    /// Each event and the programs that serve it.
+    programs: Vec<(&'static str, Vec<&'static str>)>,
 }
 
 impl KernelSource {
+    #[expect(clippy::too_many_arguments, reason = "each is one of the maps")]
     pub(super) fn new(
-        programs: Ebpf,
+        ebpf: Ebpf,
+        programs: Vec<(&'static str, Vec<&'static str>)>,
         events: RingBuf<MapData>,
         drops: RingBuf<MapData>,
-        loss: PerCpuArray<MapData, u64>,
+        counts: Counts,
+        ledger: Ledger,
         reader: Array<MapData, u32>,
+        flows: FlowMap,
         logger: Option<EbpfLogger<&'static dyn Log>>,
     ) -> Self {
         Self {
             events,
             drops,
-            loss,
+            counts,
+            ledger,
             reader,
+            flows,
             logger,
-            counted: [0; loss::COUNT as usize],
             idle_looks: 0,
             asleep: false,
             wall_minus_monotonic_ns: None,
-            _programs: programs,
+            ebpf,
+            programs,
+        }
+    }
+
+    /// Detaches the programs of an event.
+    pub(super) fn unload(&mut self, event: &str) {
+        self.ledger.forget(event);
+        for program in self.programs.extract_if(.., |(name, _)| *name == event).flat_map(|(_, used)| used) {
+            unload(&mut self.ebpf, program);
         }
     }
 
@@ -77,20 +99,6 @@ impl KernelSource {
             self.wall_minus_monotonic_ns = Some(offset);
             take(Input::Clock { wall_minus_monotonic_ns: offset });
         }
-    }
-
-    fn check_loss(&mut self, take: &mut dyn FnMut(Input<'_>)) -> io::Result<()> {
-        for index in 0..loss::COUNT {
-            let per_cpu = self.loss.get(&index, 0).map_err(io::Error::other)?;
-            let total: u64 = per_cpu.iter().sum();
-            let counted = &mut self.counted[index as usize];
-            if total != *counted {
-                let (monotonic_ns, count) = (now_ns(ClockId::Monotonic).unsigned_abs(), total - *counted);
-                take(Input::Lost { monotonic_ns, place: place(index), count });
-                *counted = total;
-            }
-        }
-        Ok(())
     }
 
     fn set_asleep(&mut self, asleep: bool) -> io::Result<()> {
@@ -118,41 +126,65 @@ impl Source for KernelSource {
             any |= taken > 0;
             more |= taken == RECORDS_AT_ONCE;
         }
-        self.check_loss(take)?;
+        self.counts.read_if_due(now(), take)?;
         if let Some(logger) = &mut self.logger {
             logger.flush();
         }
         self.idle_looks = if any { 0 } else { self.idle_looks.saturating_add(1) };
+        let now_ns = self.monotonic_ns();
+        if self.ledger.is_due(now_ns, any, self.idle_looks >= IDLE_LOOKS) {
+            self.ledger.read(now_ns, take)?;
+        }
         Ok(more)
+    }
+
+    fn read_flows(&mut self, readings: &[FlowReading], take: &mut dyn FnMut(Input<'_>)) -> io::Result<()> {
+        readings.iter().try_for_each(|reading| flows::read(&mut self.flows, now(), reading, take))
+    }
+
+    fn settle(&mut self, take: &mut dyn FnMut(Input<'_>)) -> io::Result<()> {
+        self.ledger.read(now(), take)?;
+        self.counts.read(now(), take)
     }
 
     fn wait(&mut self, wake: BorrowedFd<'_>, at_most: Option<Duration>) -> io::Result<()> {
         if self.idle_looks < IDLE_LOOKS {
             self.set_asleep(false)?;
-            return wait_for(&[wake], Some(at_most.map_or(POLL_EVERY, |limit| limit.min(POLL_EVERY))));
+            wait_for(&[wake], Some(at_most.map_or(POLL_EVERY, |limit| limit.min(POLL_EVERY))))?;
+            return Ok(());
         }
         if !self.asleep {
             // Look once more after saying so: a record submitted just before did not wake anybody.
             self.set_asleep(true)?;
-            return wait_for(&[wake], Some(POLL_EVERY));
+            wait_for(&[wake], Some(POLL_EVERY))?;
+            return Ok(());
         }
         let mut all = vec![wake, self.events.as_fd(), self.drops.as_fd()];
         all.extend(self.logger.as_ref().map(AsFd::as_fd));
-        wait_for(&all, at_most)?;
+        if !wait_for(&all, at_most)? {
+            return Ok(()); // nothing came: it sleeps on when its work is done
+        }
         self.idle_looks = 0;
         self.set_asleep(false)
     }
 
     fn monotonic_ns(&self) -> u64 {
-        now_ns(ClockId::Monotonic).unsigned_abs()
+        now()
     }
 }
 
-fn wait_for(fds: &[BorrowedFd<'_>], at_most: Option<Duration>) -> io::Result<()> {
+/// `CLOCK_MONOTONIC` in ns.
+fn now() -> u64 {
+    now_ns(ClockId::Monotonic).unsigned_abs()
+}
+
+/// Whether one of them is readable before the time is over.
+fn wait_for(fds: &[BorrowedFd<'_>], at_most: Option<Duration>) -> io::Result<bool> {
     let limit = at_most.and_then(|limit| Timespec::try_from(limit).ok());
     let mut fds: Vec<_> = fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
     match poll(&mut fds, limit.as_ref()) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Ok(readable) => Ok(readable > 0),
+        Err(rustix::io::Errno::INTR) => Ok(true),
         Err(error) => Err(error.into()),
     }
 }
@@ -160,15 +192,4 @@ fn wait_for(fds: &[BorrowedFd<'_>], at_most: Option<Duration>) -> io::Result<()>
 fn now_ns(clock: ClockId) -> i64 {
     let now = clock_gettime(clock);
     now.tv_sec * 1_000_000_000 + now.tv_nsec
-}
-
-/// The ledger's name for a counter of the programs.
-fn place(index: u32) -> LossPlace {
-    match index {
-        loss::EVENTS_RING_FULL => LossPlace::EventsRingFull,
-        loss::DROPS_RING_FULL => LossPlace::DropsRingFull,
-        loss::SOCKETS_FULL => LossPlace::SocketsFull,
-        loss::INFLIGHT_FULL => LossPlace::InflightFull,
-        _ => LossPlace::ReturnMissed,
-    }
 }

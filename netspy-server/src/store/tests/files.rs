@@ -4,10 +4,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::*;
+use crate::store::schema;
 
 /// The error of an opening that must not succeed.
 fn refused(path: &Path) -> String {
-    open(path).err().unwrap().0
+    open(path, Keep::default()).err().unwrap().0
 }
 
 #[test]
@@ -16,7 +17,7 @@ fn history_survives_a_reopening_and_is_private() {
     let path = directory.path().join("history.db");
     let row = connection(1, 1, Outcome::Established { latency_ns: 3 });
     {
-        let (mut sink, _history) = open(&path).unwrap();
+        let (mut sink, _history) = open(&path, Keep::default()).unwrap();
         write_connections(&mut sink, std::slice::from_ref(&row));
         for entry in std::fs::read_dir(directory.path()).unwrap() {
             let entry = entry.unwrap();
@@ -25,7 +26,7 @@ fn history_survives_a_reopening_and_is_private() {
         }
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 3, "database, -wal and -shm");
     }
-    let (_sink, history) = open(&path).unwrap();
+    let (_sink, history) = open(&path, Keep::default()).unwrap();
     assert_eq!(history.connections(&ALL, 100).unwrap().rows, [row]);
 }
 
@@ -52,8 +53,11 @@ fn a_file_that_is_not_ours_is_refused_and_left_alone() {
 fn a_newer_schema_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("history.db");
-    drop(open(&path).unwrap());
-    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
+    drop(open(&path, Keep::default()).unwrap());
+    rusqlite::Connection::open(&path)
+        .unwrap()
+        .pragma_update(None, "user_version", schema::VERSION + 1)
+        .unwrap();
     let error = refused(&path);
     assert!(error.contains("later netspy") && error.contains("pass --db FILE"), "{error}");
 }

@@ -1,20 +1,23 @@
 //! What becomes of a packet, and whose it was.
 
-use netspy_api::DropEvent;
+use std::time::{Duration, Instant};
 
-use super::{acting, closed_port, drop_rule, only_connection};
+use netspy_api::DropEvent;
+use netspy_server::{domain::is_explained, source::Replay};
+
+use super::{acting, closed_port, datagrams, drop_rule, only_connection};
 use crate::{
-    actor::Actor,
-    server::{self, drops},
+    actor::{Actor, Datagrams},
+    server::{self, Server, drops},
 };
 
 /// Whether the running kernel gives drop reasons (5.17 and later): the scenarios then expect its name.
-fn kernel_gives_reasons() -> bool {
+pub fn kernel_gives_reasons() -> bool {
     !server::health().programs.iter().any(|program| program.note.contains("gives no drop reasons"))
 }
 
 /// The drops between two ends; there must be at least one.
-fn drops_between(source: &str, destination: &str) -> Vec<DropEvent> {
+pub fn drops_between(source: &str, destination: &str) -> Vec<DropEvent> {
     let between = |drop: &DropEvent| {
         drop.source.as_deref() == Some(source) && drop.destination.as_deref() == Some(destination)
     };
@@ -27,11 +30,13 @@ fn assert_reason(drop: &DropEvent, reason: &str, code_in: &[&str]) {
     let expected = if kernel_gives_reasons() { reason } else { "UNCLASSIFIED" };
     assert_eq!(drop.drop_reason, expected, "{drop:#?}");
     assert_eq!(drop.reason, drop.drop_reason);
+    assert_eq!(drop.class, if kernel_gives_reasons() { "harmful" } else { "unclassified" });
+    assert!(drop.explanation.ends_with('.'), "{drop:#?}");
     let symbol = drop.location.split('+').next().unwrap();
     assert!(code_in.contains(&symbol), "dropped at {}", drop.location);
 }
 
-fn assert_owner(drop: &DropEvent, actor: &Actor, attribution: &str) {
+pub fn assert_owner(drop: &DropEvent, actor: &Actor, attribution: &str) {
     assert_eq!(drop.attribution, attribution, "{drop:#?}");
     assert_eq!(drop.pid, actor.report.pid);
     assert_eq!(drop.tid, Some(actor.report.tid));
@@ -48,8 +53,18 @@ pub fn drop_to_closed_tcp_port() {
     assert_owner(&found[0], &actor, "tuple");
     assert_eq!(found[0].command, "actor-drop");
     assert_eq!((found[0].protocol.as_str(), found[0].interface_index), ("TCP", Some(1)));
+    assert_eq!(found[0].interface.as_deref(), Some("lo"));
     assert_eq!(found[0].netns, Some(actor.report.netns));
     assert!(found[0].skb_length >= 40);
+    assert_way(&found[0], "received");
+}
+
+/// All of these go over loopback.
+fn assert_way(drop: &DropEvent, direction: &str) {
+    assert_eq!(drop.direction.as_deref(), Some(direction), "{drop:#?}");
+    // Before it is given to a device a packet is at none.
+    assert!(drop.interface.as_deref().is_none_or(|name| name == "lo"), "{drop:#?}");
+    assert!(drop.interface_index.is_none_or(|index| index == 1), "{drop:#?}");
 }
 
 pub fn drop_to_closed_udp_port() {
@@ -60,17 +75,23 @@ pub fn drop_to_closed_udp_port_v6() {
     datagram("[::1]:0", 40 + 8, &["__udp6_lib_rcv", "udpv6_rcv"]);
 }
 
-/// A datagram's owner is not followed yet: it must be nobody, not somebody else.
+/// A datagram is its flow's, where flows are seen; elsewhere it must be nobody's, not somebody else's.
 fn datagram(any: &str, headers: u32, code_in: &[&str]) {
     let to = std::net::UdpSocket::bind(any).unwrap().local_addr().unwrap().to_string();
     let mut part = acting("actor-udp", &to);
-    part.datagram = true;
+    part.datagrams = Some(Datagrams { send: vec![5], ..Datagrams::default() });
+    part.bind = Some(any.to_owned());
     let actor = Actor::run(&part);
     let found = drops_between(actor.attempt().source.as_deref().unwrap(), &to);
     assert_eq!(found.len(), 1, "{found:#?}");
     assert_reason(&found[0], "NO_SOCKET", code_in);
-    assert_eq!((found[0].attribution.as_str(), found[0].pid), ("none", 0));
+    if datagrams::watched("udp", &actor) {
+        assert_owner(&found[0], &actor, "tuple");
+    } else {
+        assert_eq!((found[0].attribution.as_str(), found[0].pid), ("none", 0));
+    }
     assert_eq!(found[0].protocol, "UDP");
+    assert_way(&found[0], "received");
     // Where the kernel drops it the headers before the data may or may not count any more.
     let (length, data) = (found[0].skb_length, 5);
     assert!([data, 8 + data, headers + data].contains(&length), "{length} bytes");
@@ -85,6 +106,7 @@ pub fn drop_by_output_rule() {
     let found = drops_between(actor.attempt().source.as_deref().unwrap(), &part.to);
     assert_reason(&found[0], "NETFILTER_DROP", &["nf_hook_slow", "nft_do_chain", "nft_do_chain_inet"]);
     assert_owner(&found[0], &actor, "socket");
+    assert_way(&found[0], "sent");
     assert_eq!(found[0].netns, Some(actor.report.netns));
 }
 
@@ -97,4 +119,67 @@ pub fn drop_by_input_rule() {
     let found = drops_between(actor.attempt().source.as_deref().unwrap(), &part.to);
     assert_reason(&found[0], "NETFILTER_DROP", &["nf_hook_slow", "nft_do_chain", "nft_do_chain_inet"]);
     assert_owner(&found[0], &actor, "tuple");
+}
+
+/// A router, in a namespace of its own for some seconds, drops it as it leaves through another interface.
+pub fn drop_while_forwarded() {
+    const ROUTER: &str = r#"
+unshare -n sleep 10 >/dev/null 2>&1 &
+router=$!
+sleep 0.3
+ip=/usr/sbin/ip
+inside="nsenter -t $router -n"
+set -e
+$ip link add here type veth peer name there netns $router
+$ip address add 192.0.2.1/25 dev here
+$ip link set here up
+$inside $ip address add 192.0.2.2/25 dev there
+$inside $ip link set there up
+$inside $ip link add out type veth peer name far
+$inside $ip address add 192.0.2.129/25 dev out
+$inside $ip link set out up
+$inside $ip link set far up
+$inside sh -c 'echo 1 > /proc/sys/net/ipv4/ip_forward'
+$inside nft add table inet t
+$inside nft add chain inet t c '{ type filter hook postrouting priority 0; }'
+$inside nft add rule inet t c tcp dport 81 drop
+$ip route add default via 192.0.2.2
+"#;
+    let mut part = acting("actor-routed", "192.0.2.130:81");
+    part.namespace = Some(vec![ROUTER.to_owned()]);
+    part.close_at_once = true;
+    let actor = Actor::run(&part);
+    let source = actor.attempt().source.clone().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let found = loop {
+        let sent = drops().into_iter().find(|drop| drop.source.as_ref() == Some(&source));
+        if let Some(drop) = sent {
+            break drop;
+        }
+        assert!(Instant::now() < deadline, "no drop from {source}: {:#?}", drops());
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    assert_reason(&found, "NETFILTER_DROP", &["nf_hook_slow", "nft_do_chain", "nft_do_chain_inet"]);
+    assert_eq!((found.direction.as_deref(), found.interface.as_deref()), (Some("forwarded"), Some("out")));
+    // It is the actor's packet, but on another host: addresses there may be anybody's.
+    assert_eq!((found.attribution.as_str(), found.pid), ("none", 0));
+    assert_ne!(found.netns, Some(actor.report.netns));
+}
+
+/// The names are those of the running kernel's own types, as they stand in a recording.
+pub fn reasons() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let server = Server::start(&["--record", file.path().to_str().unwrap()]);
+    server.health(); // it can be told to stop once it answers
+    assert_eq!(server.stop(), Some(0));
+    let names = Replay::open(file.path()).unwrap().header.names;
+    let missing: Vec<_> = names.drop_reasons.values().filter(|name| !is_explained(name)).collect();
+    assert!(missing.is_empty(), "without a class and a sentence: {missing:?}");
+    assert_eq!(names.drop_reasons.is_empty(), !kernel_gives_reasons());
+    if kernel_gives_reasons() {
+        assert!(names.drop_reasons.len() > 60, "{names:?}");
+        assert!(names.drop_reasons.values().any(|name| name == "NO_SOCKET"));
+    }
+    let has_qdisc = names.drop_subsystems.values().any(|name| name == "QDISC");
+    assert_eq!(has_qdisc, names.drop_reasons.values().any(|name| name == "QDISC_DROP_OVERLIMIT"));
 }

@@ -133,3 +133,16 @@ fn the_readme_names_both_commands() {
     assert!(found("README.md", "`cargo xtask run`, `cargo xtask test`\n").is_empty());
     assert_eq!(check_all(&[]).len(), 1, "a missing one is reported");
 }
+
+#[test]
+fn an_event_needs_its_row_in_the_table_of_kernels() {
+    let files = |table: &str| {
+        let ladder = "//! x\n    Event {\n        name: \"accept\",\n";
+        [("README.md", "cargo xtask run, cargo xtask test"), (LADDER, ladder), (KERNELS_TABLE, table)]
+            .map(|(path, text)| (path.to_owned(), text.to_owned()))
+    };
+    assert_eq!(check_all(&files("| event |\n| accept | kprobe |\n")), []);
+    let missing = check_all(&files("| event |\n"));
+    assert_eq!((missing.len(), missing[0].line), (1, 3), "{missing:?}");
+    assert!(missing[0].message.contains("xtask vm --write"));
+}

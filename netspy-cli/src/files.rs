@@ -1,0 +1,14 @@
+//! Where netspy keeps what it writes for its user: as the XDG specification says.
+
+use std::path::PathBuf;
+
+/// Directory of what should outlive a session but is no setting; none where there is no home. A relative
+/// `$XDG_STATE_HOME` is to be ignored.
+pub(crate) fn state() -> Option<PathBuf> {
+    let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
+    Some(state?.join("netspy"))
+}
+
+fn absolute(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute())
+}

@@ -1,0 +1,89 @@
+//! Segments that are sent again, and connections that are reset by either end.
+//!
+//! The socket of a RST may be a full one, a request or one in TIME-WAIT; what is read of it here all of them
+//! have (`struct sock_common`), but for the protocol: it is TCP.
+
+use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, programs::RawTracePointContext};
+use netspy_common::{MISSING, TroubleRecord, Tuple, kind};
+
+use crate::{
+    emit,
+    kernel::{offset, read_or_zero},
+    limit::{self, Counted},
+    owner::Owner,
+    packet::{self, Packet},
+    socket::{self, IPPROTO_TCP},
+};
+
+/// The kernel sent a segment again, or tried to.
+#[inline(always)]
+pub fn retransmitted(ctx: &RawTracePointContext) {
+    let (socket, skb): (u64, u64) = (ctx.arg(0), ctx.arg(1));
+    let error: i32 = if offset!(retransmit_error) == 2 { ctx.arg(2) } else { 0 };
+    if error != 0 {
+        return; // nothing was sent
+    }
+    report(kind::RETRANSMIT, MISSING, &Owner::of(socket), |record| {
+        record.length = read_or_zero(skb, offset!(skb_len));
+        of_socket(socket, &mut record.tuple);
+        record.netns = socket::netns(socket);
+    });
+}
+
+/// This machine sent a RST: instead of a FIN, or as the answer to a packet that belongs to no connection.
+#[inline(always)]
+pub fn sent_reset(ctx: &RawTracePointContext) {
+    let (socket, skb): (u64, u64) = (ctx.arg(0), ctx.arg(1));
+    let reason: u32 = if offset!(send_reset_reason) == 2 { ctx.arg(2) } else { MISSING };
+    report(kind::RESET_SENT, reason, &Owner::of_aborted(socket), |record| {
+        of_socket(socket, &mut record.tuple);
+        if record.tuple.destination_port == 0 {
+            // No socket, or one that listens: the packet that is answered knows both ends.
+            // SAFETY: integers and arrays of integers.
+            record.tuple = unsafe { core::mem::zeroed() };
+            Packet::of(skb).tuple(&mut record.tuple);
+            turn(&mut record.tuple);
+        }
+        record.netns = packet::netns(socket, packet::device(skb));
+    });
+}
+
+/// The peer sent a RST that ends the connection.
+#[inline(always)]
+pub fn received_reset(ctx: &RawTracePointContext) {
+    let socket: u64 = ctx.arg(0);
+    report(kind::RESET_RECEIVED, MISSING, &Owner::of(socket), |record| {
+        of_socket(socket, &mut record.tuple);
+        turn(&mut record.tuple);
+        record.netns = socket::netns(socket);
+    });
+}
+
+/// Delivers or counts one event of `kind`; `fill` writes what is its own.
+#[inline(always)]
+pub fn report(kind: u16, reason: u32, owner: &Owner, fill: impl FnOnce(&mut TroubleRecord)) {
+    // SAFETY: a helper without arguments.
+    let now = unsafe { bpf_ktime_get_ns() };
+    let event = Counted { kind, reason, location: 0 };
+    limit::deliver(event, owner, now, |record: &mut TroubleRecord| {
+        record.header = emit::header::<TroubleRecord>(kind, now);
+        record.key = owner.key;
+        owner.write(&mut record.owner);
+        record.reason = reason;
+        fill(record);
+    });
+}
+
+/// Writes the two ends of a socket of TCP, this machine's first.
+#[inline(always)]
+fn of_socket(socket: u64, tuple: &mut Tuple) {
+    socket::tuple_at_close(socket, tuple);
+    tuple.protocol = IPPROTO_TCP;
+}
+
+/// Exchanges the two ends.
+#[inline(always)]
+fn turn(tuple: &mut Tuple) {
+    core::mem::swap(&mut tuple.source, &mut tuple.destination);
+    core::mem::swap(&mut tuple.source_port, &mut tuple.destination_port);
+}

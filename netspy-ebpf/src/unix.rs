@@ -1,0 +1,151 @@
+//! Connects of UNIX sockets: `unix_stream_connect` (stream and seqpacket) and `unix_dgram_connect`, entered and
+//! left; where functions cannot be hooked, the connect system call.
+//!
+//! The first waits while its listener's backlog is full, so a kretprobe may run out of instances; a return that
+//! was missed is counted when the thread connects again.
+
+use aya_ebpf::{
+    helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_kernel, bpf_probe_read_user},
+    macros::{fentry, fexit, kprobe, kretprobe, tracepoint},
+    programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext, TracePointContext},
+};
+use netspy_common::{ConnectionKey, UNIX_PATH_LEN, UnixRecord, kind, loss};
+
+use crate::{
+    call, emit, file,
+    kernel::{offset, read_or_zero},
+    maps::EVENTS,
+    socket,
+    syscall::{ENTER_ADDRESS, ENTER_FD, ENTER_LENGTH, EXIT_RETURNED},
+    task,
+};
+
+const AF_UNIX: u16 = 1;
+
+/// `struct sockaddr_un` (uapi/linux/un.h).
+#[repr(C)]
+struct Address {
+    family: u16,
+    path: [u8; UNIX_PATH_LEN],
+}
+
+/// `int unix_stream_connect(struct socket *sock, struct sockaddr *uaddr, int addr_len, int flags)`, and
+/// `unix_dgram_connect` alike (net/unix/af_unix.c)
+#[kprobe]
+pub fn unix_enter_kprobe(ctx: ProbeContext) -> u32 {
+    if let (Some(socket), Some(address), Some(length)) = (ctx.arg(0), ctx.arg(1), ctx.arg::<i32>(2)) {
+        call::enter(read_or_zero(socket, offset!(socket_sk)), address, length);
+    }
+    0
+}
+
+/// Their return.
+#[kretprobe]
+pub fn unix_return_kprobe(ctx: RetProbeContext) -> u32 {
+    leave(ctx.ret(), copy_kernel);
+    0
+}
+
+/// The same on a kernel without kprobes.
+#[fentry]
+pub fn unix_stream_enter_fentry(ctx: FEntryContext) -> i32 {
+    call::enter(read_or_zero(ctx.arg(0), offset!(socket_sk)), ctx.arg(1), ctx.arg(2));
+    0
+}
+
+/// Its return, which follows the four arguments.
+#[fexit]
+pub fn unix_stream_return_fexit(ctx: FExitContext) -> i32 {
+    leave(ctx.arg(4), copy_kernel);
+    0
+}
+
+/// `unix_dgram_connect` on a kernel without kprobes: a program is loaded for one function.
+#[fentry]
+pub fn unix_dgram_enter_fentry(ctx: FEntryContext) -> i32 {
+    call::enter(read_or_zero(ctx.arg(0), offset!(socket_sk)), ctx.arg(1), ctx.arg(2));
+    0
+}
+
+/// Its return.
+#[fexit]
+pub fn unix_dgram_return_fexit(ctx: FExitContext) -> i32 {
+    leave(ctx.arg(4), copy_kernel);
+    0
+}
+
+/// `syscalls:sys_enter_connect`, where functions cannot be hooked.
+#[tracepoint]
+pub fn unix_enter_syscall(ctx: TracePointContext) -> u32 {
+    // SAFETY: constant offsets inside the tracepoint's record.
+    let (fd, address, length) = unsafe {
+        (ctx.read_at::<u64>(ENTER_FD), ctx.read_at(ENTER_ADDRESS), ctx.read_at::<u64>(ENTER_LENGTH))
+    };
+    if let (Ok(fd), Ok(address), Ok(length)) = (fd, address, length) {
+        let socket = file::socket(fd & 0xffff_ffff);
+        if socket::family(socket) == AF_UNIX {
+            call::enter(socket, address, length as i32);
+        }
+    }
+    0
+}
+
+/// `syscalls:sys_exit_connect`
+#[tracepoint]
+pub fn unix_return_syscall(ctx: TracePointContext) -> u32 {
+    // SAFETY: a constant offset inside the tracepoint's record.
+    if let Ok(returned) = unsafe { ctx.read_at::<i64>(EXIT_RETURNED) } {
+        leave(returned as i32, copy_user);
+    }
+    0
+}
+
+/// Reports what the call came to; `copy(target, length, source)` copies from where the address is.
+#[inline(always)]
+fn leave(returned: i32, copy: impl Fn(*mut u8, u32, u64) -> bool) {
+    let Some(call) = call::leave(AF_UNIX) else { return };
+    let mut family = [0; 2];
+    copy(family.as_mut_ptr(), 2, call.argument);
+    let is_unix = u16::from_ne_bytes(family) == AF_UNIX;
+    if returned == 0 && !is_unix {
+        return; // AF_UNSPEC takes a datagram socket's peer away
+    }
+    // SAFETY: a helper without arguments.
+    let now = unsafe { bpf_ktime_get_ns() };
+    emit::submit(&EVENTS, loss::EVENTS_RING_FULL, |record: &mut UnixRecord| {
+        record.header = emit::header::<UnixRecord>(kind::UNIX, now);
+        record.key = ConnectionKey { socket: call.socket, started_ns: call.started_ns };
+        task::write_current(&mut record.task);
+        record.errno = if returned < 0 { returned.unsigned_abs() } else { 0 };
+        record.netns = socket::netns(call.socket);
+        record.socket_type = socket::kind(call.socket);
+        if returned == 0 {
+            record.peer_pid = peer_pid(call.socket);
+        }
+        let path = core::mem::offset_of!(Address, path) as u64;
+        if is_unix && call.length > path {
+            let length = (call.length - path).min(UNIX_PATH_LEN as u64) as u32;
+            if copy(record.path.as_mut_ptr(), length, call.argument + path) {
+                record.path_len = length;
+            }
+        }
+    });
+}
+
+/// The peer's pid as the kernel noted it when the peer began to listen.
+#[inline(always)]
+fn peer_pid(socket: u64) -> u32 {
+    read_or_zero(read_or_zero(socket, offset!(sock_peer_pid)), offset!(pid_numbers))
+}
+
+#[inline(always)]
+fn copy_kernel(target: *mut u8, length: u32, source: u64) -> bool {
+    // SAFETY: the helper checks the source, the verifier the target.
+    unsafe { bpf_probe_read_kernel(target.cast(), length, source as *const _) == 0 }
+}
+
+#[inline(always)]
+fn copy_user(target: *mut u8, length: u32, source: u64) -> bool {
+    // SAFETY: the helper checks the source, the verifier the target.
+    unsafe { bpf_probe_read_user(target.cast(), length, source as *const _) == 0 }
+}

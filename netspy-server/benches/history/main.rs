@@ -1,0 +1,202 @@
+//! What history costs and how fast it answers: a synthetic trace goes through decode, track and store, then the
+//! store is asked. `cargo xtask bench server` runs it and puts the goals next to the numbers.
+//!
+//! Prints one JSON object per measurement. Arguments: `--connections N`, `--directory DIR`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a measurement that fails ends; its output is its answer"
+)]
+#![allow(clippy::cast_precision_loss, reason = "far more exact than what is measured")]
+
+mod trace;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use netspy_server::domain::{
+    Barrier, Filter, GroupBy, History, Host, Identity, Keep, KernelNames, ProcessEvent, Thread, Window,
+};
+use netspy_server::pipeline::{Gate, Pipeline};
+use netspy_server::store::{self, SqliteHistory, SqliteSink};
+use rustix::time::{ClockId, clock_gettime};
+use serde_json::json;
+use trace::{BEGIN_NS, DAY_NS, RARE, Trace};
+
+/// Each question is asked so often.
+const ASKED: usize = 30;
+
+fn main() {
+    let mut words = std::env::args().skip(1);
+    let (mut connections, mut directory) = (1_000_000, std::env::temp_dir());
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--connections" => connections = words.next().unwrap().parse().unwrap(),
+            "--directory" => directory = PathBuf::from(words.next().unwrap()),
+            "--bench" => {}
+            other => panic!("unknown argument {other}"),
+        }
+    }
+    let path = directory.join("netspy-bench.db");
+    remove(&path);
+    let keep = Keep { bytes: 16 << 30, ..Keep::default() };
+    let (sink, history) = store::open(&path, keep).unwrap();
+    ingest("ingest", sink, Trace::of_a_day(connections));
+    report(&json!({
+        "what": "disk", "connections": connections,
+        "bytes": std::fs::metadata(&path).unwrap().len(),
+    }));
+    let ever = Window { since_ns: i64::MIN, until_ns: i64::MAX };
+    assert!(history.losses(ever).unwrap().is_empty(), "every record was understood");
+    ask_all("idle", &history);
+    let (sink, _) = store::open(&path, keep).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            ingest("ingest while asked", sink, Trace::of_the_next_minute(connections / 4));
+            done.store(true, Ordering::Relaxed);
+        });
+        while !done.load(Ordering::Relaxed) {
+            ask_all("busy", &history);
+        }
+    });
+    remove(&path);
+    retention(&path, connections / 4);
+}
+
+/// Writes far more than is kept, and watches the file and its log meanwhile.
+fn retention(path: &Path, connections: u64) {
+    let keep = Keep { bytes: 64 << 20, ..Keep::default() };
+    let (sink, history) = store::open(path, keep).unwrap();
+    let done = AtomicBool::new(false);
+    let size = || {
+        ["", "-wal"]
+            .iter()
+            .map(|suffix| {
+                std::fs::metadata(format!("{}{suffix}", path.display())).map_or(0, |file| file.len())
+            })
+            .sum::<u64>()
+    };
+    let mut most = 0;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            ingest("ingest with retention", sink, Trace::of_a_day(connections));
+            done.store(true, Ordering::Relaxed);
+        });
+        while !done.load(Ordering::Relaxed) {
+            most = size().max(most);
+            sleep(Duration::from_millis(2));
+        }
+    });
+    let ever = Filter::within(Window { since_ns: i64::MIN, until_ns: i64::MAX });
+    let counted: u64 = history.connection_counts(&ever).unwrap().values().sum();
+    assert_eq!(counted, connections, "sums are exact after retention");
+    report(&json!({
+        "what": "retention", "most_bytes": most, "allowed_bytes": keep.bytes,
+        "rows_left": history.connections(&ever, 0).unwrap().total,
+    }));
+    remove(path);
+}
+
+fn remove(path: &Path) {
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{suffix}", path.display()));
+    }
+}
+
+fn report(measured: &serde_json::Value) {
+    println!("{measured}");
+}
+
+fn cpu() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap()
+}
+
+#[derive(Default)]
+struct Names(KernelNames);
+
+impl Host for Names {
+    fn process(&mut self, _event: &ProcessEvent) {}
+
+    fn identify(&mut self, thread: &Thread) -> Identity {
+        Identity { exe: Some(format!("/usr/bin/{}", thread.process_name())), ..Identity::default() }
+    }
+
+    fn symbol(&mut self, address: u64) -> Option<String> {
+        Some(format!("tcp_v4_rcv+{address:#x}"))
+    }
+
+    fn kernel_names(&self) -> &KernelNames {
+        &self.0
+    }
+}
+
+/// Runs a trace through the whole pipeline.
+fn ingest(what: &str, sink: SqliteSink, trace: Trace) {
+    let (connections, records, finished) = (trace.connections(), trace.records(), trace.finished());
+    let (pipeline, gate): (Pipeline, Gate) =
+        Pipeline::new(Box::new(trace), Box::new(Names::default()), Box::new(sink)).unwrap();
+    let (began, cpu_began) = (Instant::now(), cpu());
+    let running = std::thread::spawn(|| pipeline.run());
+    while !finished.load(Ordering::Acquire) {
+        sleep(Duration::from_millis(5));
+    }
+    gate.wait().unwrap();
+    let (wall, cpu) = (began.elapsed(), cpu().saturating_sub(cpu_began));
+    gate.stop();
+    running.join().unwrap().unwrap();
+    report(&json!({
+        "what": what, "connections": connections, "records": records.load(Ordering::Relaxed),
+        "seconds": wall.as_secs_f64(), "cpu_seconds": cpu.as_secs_f64(),
+        "connections_per_second": connections as f64 / wall.as_secs_f64(),
+    }));
+}
+
+fn ask_all(load: &str, history: &SqliteHistory) {
+    let day = Window { since_ns: BEGIN_NS, until_ns: BEGIN_NS + DAY_NS };
+    let all = Filter::within(day);
+    let named = |name: &str| Filter { process: Some(name.to_owned()), ..all.clone() };
+    let minute =
+        Window { since_ns: BEGIN_NS + DAY_NS / 2 + 7, until_ns: BEGIN_NS + DAY_NS / 2 + 60_000_000_007 };
+    let counts = |filter: Filter| move || history.connection_counts(&filter).unwrap().values().sum::<u64>();
+    let newest = |filter: Filter| move || history.connections(&filter, 100).unwrap().total;
+    let top = |by| {
+        let all = &all;
+        move || history.top(all, by, 10).unwrap()[0].1.connections
+    };
+    let port = netspy_server::domain::End { network: None, ports: Some(7..=7) };
+    let ask = |what: &str, times: usize, question: &dyn Fn() -> u64| {
+        let mut took: Vec<f64> = Vec::new();
+        let mut answer = 0;
+        for _ in 0..times {
+            let began = Instant::now();
+            answer = question();
+            took.push(began.elapsed().as_secs_f64() * 1e3);
+        }
+        took.sort_by(f64::total_cmp);
+        report(&json!({
+            "what": what, "load": load, "answer": answer, "median_ms": took[times / 2],
+            "p99_ms": took[times - 1 - times / 100],
+        }));
+    };
+    ask("summary of the day", ASKED, &counts(all.clone()));
+    ask("summary of the day, one process", ASKED, &counts(named("program-1")));
+    ask("summary of a minute", ASKED, &counts(Filter::within(minute)));
+    ask("newest 100", ASKED, &newest(all.clone()));
+    ask("newest 100 of a busy process", ASKED, &newest(named("program-1")));
+    ask("newest 100 of a rare process", ASKED, &newest(named(RARE)));
+    ask("newest 100 of no process", ASKED, &newest(named("no-such-name")));
+    ask("newest 100 of a pid", ASKED, &newest(Filter { pid: Some(1_001), ..all.clone() }));
+    ask("top destinations of the day", ASKED, &top(GroupBy::Destination));
+    ask("top processes of the day", ASKED, &top(GroupBy::Process));
+    if load == "idle" {
+        ask("newest 100 to a port, all rows read", 3, &newest(Filter { remote: port, ..all.clone() }));
+    }
+}
+
+/// Shared with the trace.
+type Flag = Arc<AtomicBool>;

@@ -1,0 +1,130 @@
+//! The pipeline with a source and a store that do what a test wants.
+
+use std::{
+    os::fd::BorrowedFd,
+    sync::{Arc, Mutex},
+};
+
+use super::*;
+use crate::domain::{FlowReading, Identity, KernelNames, ProcessEvent, Ring, Thread};
+
+/// Delivers these records, then nothing, on a clock that stands still.
+struct Records(Vec<Vec<u8>>);
+
+impl Source for Records {
+    fn drain(&mut self, take: &mut dyn FnMut(Input<'_>)) -> io::Result<bool> {
+        for bytes in self.0.drain(..) {
+            take(Input::Record { ring: Ring::Events, bytes: &bytes });
+        }
+        Ok(false)
+    }
+
+    fn read_flows(&mut self, _: &[FlowReading], _: &mut dyn FnMut(Input<'_>)) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn settle(&mut self, _take: &mut dyn FnMut(Input<'_>)) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn wait(&mut self, _wake: BorrowedFd<'_>, _at_most: Option<Duration>) -> io::Result<()> {
+        std::thread::sleep(Duration::from_millis(1));
+        Ok(())
+    }
+
+    fn monotonic_ns(&self) -> u64 {
+        1_000
+    }
+}
+
+#[derive(Default)]
+struct Nobody(KernelNames);
+
+impl Host for Nobody {
+    fn process(&mut self, _event: &ProcessEvent) {}
+
+    fn identify(&mut self, _thread: &Thread) -> Identity {
+        Identity::default()
+    }
+
+    fn symbol(&mut self, _address: u64) -> Option<String> {
+        None
+    }
+
+    fn kernel_names(&self) -> &KernelNames {
+        &self.0
+    }
+}
+
+/// Fails this many times, then keeps what it is given.
+#[derive(Clone)]
+struct Flaky {
+    failures: u32,
+    written: Arc<Mutex<Vec<Batch>>>,
+}
+
+impl Sink for Flaky {
+    fn write(&mut self, batch: &Batch) -> Result<(), HistoryError> {
+        if self.failures > 0 {
+            self.failures -= 1;
+            return Err(HistoryError("disk full".to_owned()));
+        }
+        self.written.lock().unwrap().push(batch.clone());
+        Ok(())
+    }
+}
+
+/// Runs a pipeline over `records` while `work` uses its gate; what was written in the end.
+fn run(records: Vec<Vec<u8>>, failures: u32, work: impl FnOnce(&Gate)) -> Vec<Batch> {
+    let sink = Flaky { failures, written: Arc::default() };
+    let (pipeline, gate) =
+        Pipeline::new(Box::new(Records(records)), Box::new(Nobody::default()), Box::new(sink.clone()))
+            .unwrap();
+    let thread = std::thread::spawn(|| pipeline.run());
+    work(&gate);
+    gate.stop();
+    thread.join().unwrap().unwrap();
+    let written = sink.written.lock().unwrap();
+    written.clone()
+}
+
+fn losses(batches: &[Batch]) -> Vec<(LossPlace, u64)> {
+    batches.iter().flat_map(|batch| &batch.losses).map(|loss| (loss.place, loss.count)).collect()
+}
+
+#[test]
+fn malformed_records_are_counted_and_nothing_else() {
+    let written = run(vec![vec![0; 3], vec![0; 40]], 0, |gate| gate.wait().unwrap());
+    assert_eq!(losses(&written), [(LossPlace::Undecodable, 2)]);
+}
+
+#[test]
+fn a_store_that_fails_is_said_to_and_asked_again() {
+    let written = run(vec![vec![0; 3]], 1, |gate| {
+        assert_eq!(gate.wait(), Err(HistoryError("disk full".to_owned())));
+        assert_eq!(gate.wait(), Ok(()));
+    });
+    assert!(losses(&written).is_empty(), "the one batch failed; its losses are the sink's to keep");
+    assert_eq!(written.len(), 1, "which the second query has write them");
+}
+
+#[test]
+fn a_store_that_works_again_only_at_the_end_is_asked_at_the_end() {
+    let written = run(vec![vec![0; 3]], 2, |gate| {
+        gate.wait().unwrap_err();
+        gate.wait().unwrap_err();
+    });
+    assert_eq!(written.len(), 1);
+}
+
+#[test]
+fn a_query_after_the_end_is_an_error() {
+    let (pipeline, gate) = Pipeline::new(
+        Box::new(Records(Vec::new())),
+        Box::new(Nobody::default()),
+        Box::new(Flaky { failures: 0, written: Arc::default() }),
+    )
+    .unwrap();
+    drop(pipeline);
+    assert!(gate.wait().is_err());
+}

@@ -1,0 +1,80 @@
+//! The thread that writes: the pipeline goes on draining the rings while a transaction is committed.
+//!
+//! Batches wait in a short queue. When it is full the pipeline waits too, and what then no longer fits into the
+//! rings is counted there: nothing is thrown away here.
+
+use std::{
+    io,
+    sync::mpsc::{Receiver, Sender, SyncSender, sync_channel},
+    thread::{self, JoinHandle},
+};
+
+use crate::domain::{Batch, HistoryError, Sink};
+
+/// Batches that may wait.
+const QUEUE: usize = 8;
+
+/// A batch, which may be empty, and the queries that wait until everything up to it can be read.
+struct Job {
+    batch: Batch,
+    waiting: Vec<Sender<Result<(), HistoryError>>>,
+}
+
+/// The way to the writing thread.
+pub(super) struct Writer {
+    jobs: SyncSender<Job>,
+    thread: JoinHandle<()>,
+}
+
+impl Writer {
+    /// Starts the thread.
+    pub(super) fn start(mut sink: Box<dyn Sink>) -> io::Result<Self> {
+        let (jobs, to_do) = sync_channel(QUEUE);
+        let thread =
+            thread::Builder::new().name("store".to_owned()).spawn(move || work(&mut *sink, &to_do))?;
+        Ok(Self { jobs, thread })
+    }
+
+    /// Has a batch written after those before it, then the queries answered.
+    pub(super) fn write(
+        &self,
+        batch: Batch,
+        waiting: Vec<Sender<Result<(), HistoryError>>>,
+    ) -> io::Result<()> {
+        self.jobs.send(Job { batch, waiting }).map_err(|_| gone())
+    }
+
+    /// Waits until everything is written.
+    pub(super) fn finish(self) -> io::Result<()> {
+        drop(self.jobs);
+        self.thread.join().map_err(|_| gone())
+    }
+}
+
+fn gone() -> io::Error {
+    io::Error::other("the thread that writes history panicked; please report it with the log above")
+}
+
+fn work(sink: &mut dyn Sink, to_do: &Receiver<Job>) {
+    let mut works = true;
+    for Job { batch, waiting } in to_do {
+        // What could not be written before is tried again with each batch, and whenever somebody asks.
+        let written = if works && batch.is_empty() { Ok(()) } else { sink.write(&batch) };
+        // Once, not per batch: a full disk would fill the log as well.
+        match (&written, works) {
+            (Ok(()), true) | (Err(_), false) => {}
+            (Ok(()), false) => tracing::info!("the store can be written again"),
+            (Err(error), true) => {
+                tracing::error!(%error, "what cannot be written is counted as lost; tracing goes on");
+            }
+        }
+        works = written.is_ok();
+        for query in waiting {
+            let _ = query.send(written.clone()); // a query that has given up is no loss
+        }
+    }
+    // There is no later batch to take along what is still only in memory.
+    if !works && let Err(error) = sink.write(&Batch::default()) {
+        tracing::error!(%error, "what was lost is not in the history: it could not be written until the end");
+    }
+}

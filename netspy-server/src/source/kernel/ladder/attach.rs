@@ -1,0 +1,161 @@
+//! Loading and attaching single programs, and why that fails.
+
+use std::{cell::OnceCell, io};
+
+use aya::{
+    Btf, Ebpf,
+    programs::{FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint, TracePoint},
+};
+use netspy_common::KernelLayout;
+use thiserror::Error;
+
+use super::{
+    super::{layout::missing_fields, tracefs::with_tracefs},
+    why,
+};
+
+/// Why a rung did not hold.
+#[derive(Debug, Error)]
+pub(super) enum RungError {
+    /// A program could not be loaded or attached to `target`, a function or tracepoint.
+    #[error("{program} at {target}: {source}")]
+    Program { program: &'static str, target: String, source: ProgramError },
+    /// Fields that the kernel does not have.
+    #[error("the kernel's type information lacks {0}")]
+    Layout(String),
+    /// Needed for system calls' tracepoints.
+    #[error("tracefs cannot be mounted: {0}")]
+    Tracefs(io::Error),
+    /// Needed for function entry.
+    #[error("the kernel's functions cannot be looked up by type: {0}")]
+    Functions(String),
+    /// What it builds on is not there.
+    #[error("it needs the event {0}, which is not traced")]
+    BuiltOn(&'static str),
+}
+
+/// Loads and attaches one program of type `$kind`.
+macro_rules! attach {
+    ($self:expr, $kind:ty, $program:expr, $target:expr, $load:expr, $attach:expr) => {{
+        let found = $self.ebpf.program_mut($program).map(<&mut $kind>::try_from);
+        let attached = match found {
+            None => Err(ProgramError::NotLoaded),
+            Some(Err(error)) => Err(error),
+            Some(Ok(program)) => match $load(&mut *program) {
+                // One program may serve two hooks.
+                Ok(()) | Err(ProgramError::AlreadyLoaded) => $attach(program),
+                Err(error) => Err(error),
+            },
+        };
+        $self.used.push($program);
+        let target = || $target.to_owned();
+        attached.map(drop).map_err(|source| RungError::Program {
+            program: $program,
+            target: target(),
+            source,
+        })
+    }};
+}
+
+/// An object whose programs are attached one by one.
+pub(super) struct Attacher<'a> {
+    pub(super) ebpf: &'a mut Ebpf,
+    pub(super) layout: &'a KernelLayout,
+    functions: &'a OnceCell<Result<Btf, String>>,
+    used: Vec<&'static str>,
+}
+
+impl<'a> Attacher<'a> {
+    /// `functions`: the kernel's types as aya reads them, once they were needed.
+    pub(super) fn new(
+        ebpf: &'a mut Ebpf,
+        layout: &'a KernelLayout,
+        functions: &'a OnceCell<Result<Btf, String>>,
+    ) -> Self {
+        Self { ebpf, layout, functions, used: Vec::new() }
+    }
+
+    /// Fails unless the kernel has these fields.
+    pub(super) fn require(&self, fields: &[&str]) -> Result<(), RungError> {
+        let missing = missing_fields(self.layout, fields);
+        if missing.is_empty() { Ok(()) } else { Err(RungError::Layout(missing.join(", "))) }
+    }
+
+    pub(super) fn kprobe(&mut self, program: &'static str, function: &str) -> Result<(), RungError> {
+        attach!(self, KProbe, program, function, KProbe::load, |p: &mut KProbe| p.attach(function, 0))
+    }
+
+    pub(super) fn fentry(&mut self, program: &'static str, function: &str) -> Result<(), RungError> {
+        let functions = self.functions()?;
+        attach!(
+            self,
+            FEntry,
+            program,
+            function,
+            |p: &mut FEntry| p.load(function, functions),
+            |p: &mut FEntry| p.attach()
+        )
+    }
+
+    pub(super) fn fexit(&mut self, program: &'static str, function: &str) -> Result<(), RungError> {
+        let functions = self.functions()?;
+        attach!(
+            self,
+            FExit,
+            program,
+            function,
+            |p: &mut FExit| p.load(function, functions),
+            |p: &mut FExit| p.attach()
+        )
+    }
+
+    /// The kernel's functions by type.
+    fn functions(&self) -> Result<&'a Btf, RungError> {
+        let functions = self.functions.get_or_init(|| Btf::from_sys_fs().map_err(|error| why::chain(&error)));
+        functions.as_ref().map_err(|error| RungError::Functions(error.clone()))
+    }
+
+    pub(super) fn raw_tracepoint(
+        &mut self,
+        program: &'static str,
+        tracepoint: &str,
+    ) -> Result<(), RungError> {
+        attach!(self, RawTracePoint, program, tracepoint, RawTracePoint::load, |p: &mut RawTracePoint| p
+            .attach(tracepoint))
+    }
+
+    /// Tracepoints of system calls, each a program and the tracepoint's name.
+    pub(super) fn syscalls(&mut self, programs: &[(&'static str, &str)]) -> Result<(), RungError> {
+        with_tracefs(|| {
+            programs.iter().try_for_each(|(program, tracepoint)| {
+                attach!(self, TracePoint, *program, *tracepoint, TracePoint::load, |p: &mut TracePoint| p
+                    .attach("syscalls", tracepoint))
+            })
+        })
+        .map_err(RungError::Tracefs)?
+    }
+
+    /// The programs that it attached.
+    pub(super) fn into_used(mut self) -> Vec<&'static str> {
+        self.used.dedup(); // one program may serve several system calls
+        self.used
+    }
+
+    /// Takes back what was attached through this attacher: half an event is none.
+    pub(super) fn undo(&mut self) {
+        for program in self.used.drain(..) {
+            unload(self.ebpf, program);
+        }
+    }
+}
+
+/// Detaches and unloads a program; one that was never loaded stays as it is.
+pub(in super::super) fn unload(ebpf: &mut Ebpf, program: &str) {
+    let _ = match ebpf.program_mut(program) {
+        Some(Program::KProbe(program)) => program.unload(),
+        Some(Program::FEntry(program)) => program.unload(),
+        Some(Program::RawTracePoint(program)) => program.unload(),
+        Some(Program::TracePoint(program)) => program.unload(),
+        _ => Ok(()),
+    };
+}

@@ -1,0 +1,155 @@
+//! What the kernel side lost: the programs' own counters, the runs that the kernel skipped, and calls whose
+//! return was never seen.
+//!
+//! Reading them costs system calls, so it is done once a second while there is traffic, when the traffic ends,
+//! and for every query; never while nothing happens.
+
+use std::{fs, io, os::fd::RawFd};
+
+use aya::maps::{HashMap, MapData, MapError, PerCpuArray};
+use netspy_common::{Inflight, loss, phase};
+
+use crate::domain::{Input, LossKind, LossPlace};
+
+/// How often the counters are read while there is traffic, in ns.
+const EVERY_NS: u64 = 1_000_000_000;
+/// A connect call that the kernel has begun returns at once; one that is older than this, in ns, has returned
+/// without its return having been seen.
+const CALL_AT_MOST_NS: u64 = 2_000_000_000;
+
+/// The ledger's names for the counters of the programs, by index of [`loss`]: where, and what if that is known.
+const COUNTERS: [(LossPlace, LossKind); loss::COUNT as usize] = [
+    (LossPlace::EventsRingFull, LossKind::Unknown),
+    (LossPlace::DropsRingFull, LossKind::PacketDrop),
+    (LossPlace::SocketsFull, LossKind::Connection),
+    (LossPlace::InflightFull, LossKind::Connection),
+    (LossPlace::ReturnMissed, LossKind::Connection),
+    (LossPlace::ProcessesRingFull, LossKind::Process),
+    (LossPlace::CountsFull, LossKind::Unknown),
+    (LossPlace::FlowsFull, LossKind::Udp),
+];
+
+/// `Inflight` as a value that aya reads from a map.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub(super) struct Call(Inflight);
+
+// SAFETY: `repr(C)`, integers without padding: every bit pattern is valid.
+#[allow(unsafe_code)]
+unsafe impl aya::Pod for Call {}
+
+/// A program whose skipped runs the kernel counts.
+pub(super) struct Watched {
+    /// Event that it serves.
+    pub(super) event: &'static str,
+    /// Its descriptor, open as long as the program is loaded.
+    pub(super) fd: RawFd,
+    /// Skipped runs when they were last read.
+    pub(super) counted: u64,
+}
+
+/// Everything that counts.
+pub(super) struct Ledger {
+    counters: PerCpuArray<MapData, u64>,
+    counted: [u64; loss::COUNT as usize],
+    watched: Vec<Watched>,
+    /// Calls in flight, where each return is a program's run (the rung with kprobes).
+    calls: Option<HashMap<MapData, u64, Call>>,
+    /// Whether there was traffic since the last reading.
+    unread: bool,
+    read_ns: u64,
+}
+
+impl Ledger {
+    pub(super) fn new(
+        counters: PerCpuArray<MapData, u64>,
+        watched: Vec<Watched>,
+        calls: Option<HashMap<MapData, u64, Call>>,
+    ) -> Self {
+        Self { counters, counted: [0; loss::COUNT as usize], watched, calls, unread: false, read_ns: 0 }
+    }
+
+    /// Says whether a reading is due. `traffic`: the rings had something; `quiet`: the reader is about to sleep.
+    pub(super) fn is_due(&mut self, now_ns: u64, traffic: bool, quiet: bool) -> bool {
+        self.unread |= traffic;
+        self.unread && (quiet || now_ns.saturating_sub(self.read_ns) >= EVERY_NS)
+    }
+
+    /// The programs of this event are gone.
+    pub(super) fn forget(&mut self, event: &str) {
+        self.watched.retain(|program| program.event != event);
+    }
+
+    /// Reads every counter and hands over what has been added.
+    pub(super) fn read(&mut self, now_ns: u64, take: &mut dyn FnMut(Input<'_>)) -> io::Result<()> {
+        (self.unread, self.read_ns) = (false, now_ns);
+        for (index, (place, kind)) in COUNTERS.into_iter().enumerate() {
+            let per_cpu = self.counters.get(&(index as u32), 0).map_err(io::Error::other)?;
+            let total: u64 = per_cpu.iter().sum();
+            let count = total - self.counted[index];
+            self.counted[index] = total;
+            if count > 0 {
+                take(Input::Lost { monotonic_ns: now_ns, place, kind, count });
+            }
+        }
+        for program in &mut self.watched {
+            let Some(total) = skipped_runs(program.fd) else { continue };
+            let count = total.saturating_sub(program.counted);
+            program.counted = total;
+            if count > 0 {
+                let kind = LossKind::from_name(program.event).unwrap_or(LossKind::Unknown);
+                take(Input::Lost { monotonic_ns: now_ns, place: LossPlace::Skipped, kind, count });
+            }
+        }
+        self.sweep(now_ns, take)
+    }
+
+    /// Removes the calls whose return was missed (all instances of the kretprobe were in use, or its program was
+    /// skipped): nobody else does when their threads make no further call.
+    fn sweep(&mut self, now_ns: u64, take: &mut dyn FnMut(Input<'_>)) -> io::Result<()> {
+        let Some(calls) = &mut self.calls else { return Ok(()) };
+        let is_over = |call: &Call| now_ns.saturating_sub(call.0.started_ns) > CALL_AT_MOST_NS;
+        let over: Vec<(u64, Call)> = calls.iter().flatten().filter(|(_, call)| is_over(call)).collect();
+        for (thread, Call(call)) in over {
+            match calls.remove(&thread) {
+                Ok(()) if call.phase == phase::FOLLOWED => {} // its outcome reports it
+                Ok(()) => take(Input::Lost {
+                    monotonic_ns: call.started_ns,
+                    place: LossPlace::ReturnMissed,
+                    kind: LossKind::Connection,
+                    count: 1,
+                }),
+                Err(MapError::KeyNotFound) => {} // it has just returned
+                Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(io::Error::other(error)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How often the kernel skipped a program because it would have interrupted itself, from what it tells about the
+/// descriptor (kernel/bpf/syscall.c, `bpf_prog_show_fdinfo`; since 5.12).
+pub(super) fn skipped_runs(fd: RawFd) -> Option<u64> {
+    let told = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+    told.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_counter_has_a_place_of_its_own() {
+        let mut places = COUNTERS.map(|(place, _)| place).to_vec();
+        places.sort_unstable();
+        places.dedup();
+        assert_eq!(places.len(), loss::COUNT as usize);
+    }
+
+    #[test]
+    fn a_descriptor_that_is_no_program_has_no_skipped_runs() {
+        assert_eq!(skipped_runs(0), None);
+        assert_eq!(skipped_runs(-1), None);
+    }
+}

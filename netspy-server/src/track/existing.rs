@@ -1,0 +1,162 @@
+//! Connections that were there when tracing began. The programs do not know their sockets: they are known by
+//! their tuple.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use super::Live;
+use crate::{
+    decode::Ends,
+    domain::{Connection, Direction, Endpoint, ExistingSocket, Outcome, Process, SocketRole},
+};
+
+/// Namespace, local end, remote end.
+type Key = (u32, Endpoint, Endpoint);
+
+/// Start and socket, as the tracker knows a connection whose beginning was seen.
+type LiveKey = (u64, u64);
+
+/// Those that are not over, and the listing that is being told.
+#[derive(Default)]
+pub(super) struct Existing {
+    connections: HashMap<Key, Live>,
+    /// `CLOCK_MONOTONIC` in ns when they were listed.
+    listed_ns: u64,
+    /// Open connections whose beginning was seen, as they were when a listing began to be told.
+    expected: Option<HashMap<Key, LiveKey>>,
+    /// What was listed so far.
+    seen: HashSet<Key>,
+    /// Namespaces and remote ends of the attempts among it.
+    connecting: HashSet<(u32, Endpoint)>,
+}
+
+impl Existing {
+    pub(super) fn insert(&mut self, monotonic_ns: u64, socket: &ExistingSocket, live: Live) {
+        self.listed_ns = monotonic_ns;
+        if let (Some(local), Some(remote)) = (socket.local, socket.remote) {
+            let key = key(socket.netns, local, remote);
+            self.seen.insert(key);
+            self.connections.insert(key, live);
+        }
+    }
+
+    /// Whether a listed socket's connection is known already.
+    pub(super) fn is_known(&mut self, live: &BTreeMap<LiveKey, Live>, socket: &ExistingSocket) -> bool {
+        let (Some(local), Some(remote)) = (socket.local, socket.remote) else {
+            // Without addresses there is nothing to know it by: it is told once, at the start.
+            return self.listed_ns != 0 && i32::from(socket.family) == libc::AF_UNIX;
+        };
+        let key = key(socket.netns, local, remote);
+        let expected = self.expected.get_or_insert_with(|| {
+            live.iter().filter_map(|(at, live)| Some((key_of(&live.connection)?, *at))).collect()
+        });
+        if socket.role == SocketRole::Connecting {
+            self.connecting.insert((socket.netns, remote.canonical()));
+        }
+        let known = expected.contains_key(&key)
+            || self.connections.contains_key(&key)
+            // Its source port is not known yet.
+            || live.values().any(|live| is_pending_to(&live.connection, socket.netns, remote));
+        if known {
+            self.seen.insert(key);
+        }
+        known
+    }
+
+    /// Takes out the connections and attempts that began before the listing and are not in it.
+    pub(super) fn take_gone(&mut self, live: &mut BTreeMap<LiveKey, Live>, monotonic_ns: u64) -> Vec<Live> {
+        self.listed_ns = monotonic_ns;
+        self.expected = None;
+        let (seen, connecting) = (std::mem::take(&mut self.seen), std::mem::take(&mut self.connecting));
+        let is_over = |connection: &Connection| {
+            let remote = connection.destination.map(|remote| (connection.netns, remote.canonical()));
+            match connection.outcome {
+                Outcome::Pending => remote.is_some_and(|remote| !connecting.contains(&remote)),
+                _ => key_of(connection).is_some_and(|key| !seen.contains(&key)),
+            }
+        };
+        let of_tcp = |connection: &Connection| i32::from(connection.protocol) == libc::IPPROTO_TCP;
+        let over: Vec<LiveKey> = live
+            .iter()
+            .filter(|(_, live)| live.connection.monotonic_ns < monotonic_ns)
+            .filter(|(_, live)| of_tcp(&live.connection) && is_over(&live.connection))
+            .map(|(key, _)| *key)
+            .collect();
+        let mut gone: Vec<Live> = over.iter().filter_map(|key| live.remove(key)).collect();
+        gone.extend(self.connections.extract_if(|key, _| !seen.contains(key)).map(|(_, live)| live));
+        gone
+    }
+
+    /// The id under which a connection that began at `time_ns` was listed as well: it began while they were.
+    pub(super) fn take_listed(
+        &mut self,
+        time_ns: u64,
+        netns: u32,
+        local: Option<Endpoint>,
+        remote: Option<Endpoint>,
+    ) -> Option<u64> {
+        if time_ns >= self.listed_ns {
+            return None;
+        }
+        Some(self.connections.remove(&key(netns, local?, remote?))?.connection.id)
+    }
+
+    /// The one with this tuple, which is over.
+    pub(super) fn remove(&mut self, netns: u32, ends: Ends) -> Option<Live> {
+        self.connections.remove(&key(netns, ends.source?, ends.destination?))
+    }
+}
+
+fn key(netns: u32, local: Endpoint, remote: Endpoint) -> Key {
+    (netns, local.canonical(), remote.canonical())
+}
+
+/// The tuple of a TCP connection as its own end sees it.
+fn key_of(connection: &Connection) -> Option<Key> {
+    let (local, remote) = match connection.direction {
+        Direction::Outbound => (connection.source, connection.destination),
+        Direction::Inbound => (connection.destination, connection.source),
+    };
+    (i32::from(connection.protocol) == libc::IPPROTO_TCP).then_some(())?;
+    Some(key(connection.netns, local?, remote?))
+}
+
+fn is_pending_to(connection: &Connection, netns: u32, remote: Endpoint) -> bool {
+    connection.outcome == Outcome::Pending
+        && connection.source.is_none()
+        && connection.netns == netns
+        && connection.destination.map(Endpoint::canonical) == Some(remote.canonical())
+}
+
+pub(super) fn connection(
+    id: u64,
+    monotonic_ns: u64,
+    wall_ns: i64,
+    socket: &ExistingSocket,
+    process: Arc<Process>,
+) -> Connection {
+    let inbound = socket.role == SocketRole::Inbound;
+    Connection {
+        id,
+        monotonic_ns,
+        wall_ns,
+        process,
+        direction: if inbound { Direction::Inbound } else { Direction::Outbound },
+        found: true,
+        family: socket.family,
+        socket_type: socket.socket_type,
+        source: if inbound { socket.remote } else { socket.local },
+        destination: if inbound { socket.local } else { socket.remote },
+        path: socket.path.clone(),
+        peer_pid: socket.peer_pid,
+        protocol: socket.protocol,
+        netns: socket.netns,
+        outcome: match socket.role {
+            SocketRole::Connecting => Outcome::Pending,
+            _ => Outcome::Established { latency_ns: 0 },
+        },
+        ..Connection::default()
+    }
+}

@@ -1,0 +1,166 @@
+//! `suites`: other people's test suites against netspy's MCP server: the official conformance suite, the Inspector,
+//! and the Python client. Their versions are pinned in `xtask/suites/`; they are installed below `target/`.
+
+mod install;
+mod process;
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use self::install::Installed;
+use self::process::Process;
+use crate::{command, workspace};
+
+/// The suite's requirements of a revision of the protocol, and how many checks pass at least: a run that checks
+/// nothing is no pass.
+const REQUIREMENTS: [(&str, u32); 2] = [("2026-07-28", 140), ("2025-11-25", 70)];
+/// Scenarios that need no tools of fixed names, for the real server, at the revision that has them.
+const SCENARIOS: [(&str, &str); 16] = [
+    ("server-initialize", "2025-11-25"),
+    ("ping", "2025-11-25"),
+    ("tools-list", "2025-11-25"),
+    ("tools-list", "2026-07-28"),
+    ("resources-list", "2025-11-25"),
+    ("resources-list", "2026-07-28"),
+    ("prompts-list", "2025-11-25"),
+    ("prompts-list", "2026-07-28"),
+    ("completion-complete", "2025-11-25"),
+    ("completion-complete", "2026-07-28"),
+    ("dns-rebinding-protection", "2025-11-25"),
+    ("dns-rebinding-protection", "2026-07-28"),
+    ("caching", "2026-07-28"),
+    ("http-header-validation", "2026-07-28"),
+    ("sep-2164-resource-not-found", "2026-07-28"),
+    ("server-sse-multiple-streams", "2026-07-28"),
+];
+/// The Inspector's names for: only `initialize`, whatever works, only `server/discover`.
+const ERAS: [&str; 3] = ["legacy", "auto", "modern"];
+const PYTHON_MODES: [&str; 3] = ["legacy", "auto", "2026-07-28"];
+
+/// Installs and runs all of them.
+pub(crate) fn job() -> Result<()> {
+    let root = workspace::root()?;
+    let tools = install::ensure(&root)?;
+    command::run(command::cargo(&root).args([
+        "build",
+        "--quiet",
+        "--locked",
+        "-p",
+        "netspy-server",
+        "-p",
+        "netspy-cli",
+    ]))?;
+    command::run(command::cargo(&root).args([
+        "build",
+        "--quiet",
+        "--locked",
+        "-p",
+        "netspy-cli",
+        "--example",
+        "conformance",
+    ]))?;
+    let programs = workspace::target(&root).join("debug");
+    let netspy = programs.join("netspy");
+    let server = replaying(&root, &programs)?;
+    let mut mcp = Command::new(&netspy);
+    mcp.args(["mcp", "--http", "127.0.0.1:0", "--rate", "100000", "--server", &server.address]);
+    let mcp = Process::start("netspy mcp --http", &mut mcp, "Serving MCP at ")?;
+
+    conformance(&tools, &programs, &mcp.address)?;
+    inspector(&tools, &netspy, &server.address, &mcp.address)?;
+    python(&tools, &netspy, &server.address, &mcp.address)?;
+    oauth(&tools, &netspy, &server.address)
+}
+
+/// The server with the recording that ships with the repository: no root, no kernel, always the same answers.
+fn replaying(root: &Path, programs: &Path) -> Result<Process> {
+    let mut server = Command::new(programs.join("netspy-server"));
+    server.arg("--replay").arg(root.join("netspy-server/traces/demo.netspy")).args(["--port", "0"]);
+    Process::start("netspy-server --replay", &mut server, "serving on ")
+}
+
+fn conformance(tools: &Installed, programs: &Path, mcp: &str) -> Result<()> {
+    let mut fixture = Command::new(programs.join("examples/conformance"));
+    let fixture = Process::start("the conformance fixture", &mut fixture, "Serving MCP at ")?;
+    for (revision, least) in REQUIREMENTS {
+        let run =
+            tools.node("conformance", &["server", "--url", &fixture.address, "--requirements", revision])?;
+        let passed = passed(&run, "Total: ").unwrap_or_default();
+        if passed < least {
+            bail!("only {passed} checks of {revision} passed, {least} are expected:\n{run}");
+        }
+        println!("conformance {revision} of the production router: {passed} checks passed");
+    }
+    for (scenario, revision) in SCENARIOS {
+        let wanted = ["server", "--url", mcp, "--scenario", scenario, "--spec-version", revision];
+        let run = tools.node("conformance", &wanted)?;
+        if !run.contains(" 0 failed, 0 warnings") || passed(&run, "Passed: ").unwrap_or_default() == 0 {
+            bail!("scenario {scenario} of {revision} checked nothing, or warns:\n{run}");
+        }
+    }
+    println!("conformance of the real server: {} scenarios passed", SCENARIOS.len());
+    Ok(())
+}
+
+/// The number behind `label`.
+fn passed(output: &str, label: &str) -> Option<u32> {
+    let after = output.rsplit_once(label)?.1;
+    after.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+fn inspector(tools: &Installed, netspy: &Path, server: &str, mcp: &str) -> Result<()> {
+    let netspy = netspy.to_str().context("the path of the program is not UTF-8")?;
+    let environment = format!("NETSPY_SERVER={server}");
+    let stdio = [netspy, "mcp", "-e", environment.as_str()];
+    let http = [mcp, "--transport", "http"];
+    for era in ERAS {
+        for target in [&stdio[..], &http[..]] {
+            let asked = ["--protocol-era", era, "--method", "tools/list", "--strict"];
+            let (output, words) =
+                tools.node_quiet("mcp-inspector", &[&["--cli"], target, &asked].concat())?;
+            if !output.contains("\"list_connections\"") || !words.trim().is_empty() {
+                bail!("the Inspector ({era}, {}) complains:\n{words}\n{output}", target[0]);
+            }
+        }
+    }
+    println!("Inspector --strict: no complaint in {} eras, on stdio and HTTP", ERAS.len());
+    Ok(())
+}
+
+fn python(tools: &Installed, netspy: &Path, server: &str, mcp: &str) -> Result<()> {
+    for mode in PYTHON_MODES {
+        let mut stdio = tools.python("every_tool.py");
+        stdio.arg(mode).arg(netspy).args(["mcp", "--server", server]);
+        let mut http = tools.python("every_tool.py");
+        http.args([mode, mcp]);
+        for (transport, mut run) in [("stdio", stdio), ("HTTP", http)] {
+            print!("Python client, {mode}, {transport}: {}", command::text(&mut run)?);
+        }
+    }
+    Ok(())
+}
+
+/// A real authorization server, a real client, and tokens that must be refused.
+fn oauth(tools: &Installed, netspy: &Path, server: &str) -> Result<()> {
+    let issuer =
+        Process::start("oidc-provider", &mut tools.script("authorization_server.mjs"), "serving on ")?;
+    let mut mcp = Command::new(netspy);
+    mcp.args(["mcp", "--http", "127.0.0.1:0", "--server", server, "--oauth-issuer", &issuer.address]);
+    let mcp = Process::start("netspy mcp --oauth-issuer", &mut mcp, "Serving MCP at ")?;
+    print!("{}", command::text(tools.python("oauth.py").args([&mcp.address, &issuer.address]))?);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_number_behind_the_label_counts() {
+        assert_eq!(passed("Total: 3 passed\nTotal: 143 passed, 0 failed", "Total: "), Some(143));
+        assert_eq!(passed("Passed: 2/2, 0 failed", "Passed: "), Some(2));
+        assert_eq!(passed("nothing", "Total: "), None);
+    }
+}

@@ -1,0 +1,162 @@
+//! `docs/kernels.md`: which event each kernel and rung gives, from what the servers in the guests said. A run brings
+//! its own columns up to date and leaves the others as they are.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+/// What the document opens with; the table and the remarks follow.
+const HEAD: &str = "\
+# Events by kernel and rung
+
+Made by `cargo xtask vm` from what `netspy-server doctor` says inside each kernel, with `--hooks kprobe` and with
+`--hooks tracepoint`; every run compares the columns of the kernels that it booted, and `cargo xtask vm --write` brings them up
+to date. A cell is the rung that the event stands on; ✓ means that the records of the server's own traffic at start were right.
+An empty cell: the event cannot be had.
+
+";
+const EVENT: &str = "event";
+
+/// Cells by column (`6.12 kprobe`) and event.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Table {
+    /// Columns in the order in which they are shown.
+    columns: Vec<String>,
+    /// Events in the order in which they are shown.
+    events: Vec<String>,
+    cells: BTreeMap<(String, String), String>,
+    remarks: BTreeMap<(String, String), Vec<String>>,
+}
+
+impl Table {
+    /// Empty, with these columns.
+    pub(super) fn new(columns: Vec<String>) -> Self {
+        Self { columns, ..Self::default() }
+    }
+
+    /// Takes over what the document says about columns that this table has; nothing from anything else.
+    pub(super) fn read(&mut self, document: &str) {
+        let mut rows = document.lines().filter(|line| line.starts_with('|')).map(cells);
+        let header = rows.next().unwrap_or_default();
+        for row in rows.skip(1) {
+            let Some(event) = row.first() else { continue };
+            for (column, cell) in header.iter().zip(&row).skip(1) {
+                self.set(column, event, cell.clone());
+            }
+        }
+        for line in document.lines().filter_map(|line| line.strip_prefix("- ")) {
+            if let Some((place, remark)) = line.split_once(": ")
+                && let Some((column, event)) = place.split_once(", ")
+            {
+                self.remark(column, event, remark);
+            }
+        }
+    }
+
+    /// Replaces a column by what a doctor said: its `events`.
+    pub(super) fn replace(&mut self, column: &str, events: &Value) {
+        self.cells.retain(|(of, _), _| of != column);
+        self.remarks.retain(|(of, _), _| of != column);
+        for event in events.as_array().into_iter().flatten() {
+            let text = |key: &str| event[key].as_str().unwrap_or_default();
+            let mark = if text("check") == "passed" { " ✓" } else { "" };
+            let cell =
+                if text("status") == "active" { format!("{}{mark}", text("rung")) } else { String::new() };
+            self.set(column, text("name"), cell);
+            for remark in event["remarks"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+                self.remark(column, text("name"), remark);
+            }
+        }
+        let cells = &self.cells;
+        self.events.retain(|event| cells.keys().any(|(_, of)| of == event));
+    }
+
+    fn set(&mut self, column: &str, event: &str, cell: String) {
+        if !self.columns.iter().any(|known| known == column) {
+            return;
+        }
+        if !self.events.iter().any(|known| known == event) {
+            self.events.push(event.to_owned());
+        }
+        self.cells.insert((column.to_owned(), event.to_owned()), cell);
+    }
+
+    fn remark(&mut self, column: &str, event: &str, remark: &str) {
+        if self.columns.iter().any(|known| known == column) {
+            self.remarks.entry((column.to_owned(), event.to_owned())).or_default().push(remark.to_owned());
+        }
+    }
+
+    /// The whole document.
+    pub(super) fn document(&self) -> String {
+        let mut text = HEAD.to_owned();
+        let _ = writeln!(text, "| {EVENT} | {} |", self.columns.join(" | "));
+        let _ = writeln!(text, "|{}", " --- |".repeat(self.columns.len() + 1));
+        for event in &self.events {
+            let cell = |column: &String| self.cells.get(&(column.clone(), event.clone())).cloned();
+            let row: Vec<_> = self.columns.iter().map(|column| cell(column).unwrap_or_default()).collect();
+            let _ = writeln!(text, "| {event} | {} |", row.join(" | "));
+        }
+        text.push_str("\nWhat is missing on the rung that was taken:\n\n");
+        for column in &self.columns {
+            for event in &self.events {
+                for remark in self.remarks.get(&(column.clone(), event.clone())).into_iter().flatten() {
+                    let _ = writeln!(text, "- {column}, {event}: {remark}");
+                }
+            }
+        }
+        text
+    }
+}
+
+/// The cells of a row.
+fn cells(row: &str) -> Vec<String> {
+    row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn table() -> Table {
+        let mut table = Table::new(vec!["5.10 kprobe".into(), "7.2 kprobe".into()]);
+        let event = |name: &str, status: &str, check: &str, remarks: &[&str]| json!({"name": name, "status": status, "rung": "kprobe", "check": check, "remarks": remarks});
+        table.replace("5.10 kprobe", &json!([event("accept", "active", "passed", &["no: reasons"])]));
+        table.replace(
+            "7.2 kprobe",
+            &json!([event("accept", "active", "undone", &[]), event("drop", "inactive", "none", &[])]),
+        );
+        table
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let document = table().document();
+        assert!(document.contains("| accept | kprobe ✓ | kprobe |\n| drop |  |  |\n"), "{document}");
+        assert!(document.contains("- 5.10 kprobe, accept: no: reasons\n"), "{document}");
+        let mut again = Table::new(table().columns);
+        again.read(&document);
+        assert_eq!(again.document(), document);
+        again.read("something else\n| x |\n");
+        assert_eq!(again.document(), document);
+    }
+
+    #[test]
+    fn a_column_is_replaced_and_the_others_stay() {
+        let mut table = table();
+        table.replace("7.2 kprobe", &json!([]));
+        let document = table.document();
+        assert!(document.contains("| accept | kprobe ✓ |  |\n"), "{document}");
+        assert!(!document.contains("drop"), "an event that nobody has any more is gone: {document}");
+    }
+
+    #[test]
+    fn a_column_that_is_not_shown_is_forgotten() {
+        let mut narrow = Table::new(vec!["7.2 kprobe".into()]);
+        narrow.read(&table().document());
+        assert!(!narrow.document().contains("5.10"));
+    }
+}
