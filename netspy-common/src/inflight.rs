@@ -26,6 +26,13 @@ pub mod phase {
     pub const FOLLOWED: u32 = 1;
     /// The kernel took the attempt back; the call's return value says why.
     pub const TAKEN_BACK: u32 = 2;
+    /// The socket could not be followed: it was counted as lost.
+    pub const LOST: u32 = 3;
+
+    /// Whether nothing but the call's return says what became of it.
+    pub const fn only_its_return_tells(phase: u32) -> bool {
+        matches!(phase, CALLED | TAKEN_BACK)
+    }
 }
 
 const _: () = assert!(size_of::<Inflight>() == 40);

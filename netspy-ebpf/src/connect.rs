@@ -25,26 +25,19 @@ use crate::{
 #[inline(always)]
 pub fn enter(ctx: &ProbeContext, family: u16) {
     let (Some(socket), Some(address)) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1)) else { return };
+    if family == AF_INET && socket::family(socket) == AF_INET6 {
+        return; // a v4-mapped address passes through tcp_v6_connect and then tcp_v4_connect: one attempt
+    }
     let thread = bpf_get_current_pid_tgid();
     // SAFETY: the entry is this thread's own; nobody else writes it.
-    if let Some(earlier) = unsafe { INFLIGHT.get(thread) } {
-        // A v4-mapped address passes through tcp_v6_connect and then tcp_v4_connect: one attempt.
-        if family == AF_INET && earlier.family == AF_INET6 && earlier.socket == socket {
-            return;
-        }
-        // What was followed is reported with its outcome; the rest only its return would have told.
-        if earlier.phase != phase::FOLLOWED {
-            emit::lost(loss::RETURN_MISSED);
-        }
+    if unsafe { INFLIGHT.get(thread) }.is_some_and(|earlier| phase::only_its_return_tells(earlier.phase)) {
+        emit::lost(loss::RETURN_MISSED);
     }
     let (destination, port) = parse_sockaddr(family, |target, at| read_into(target, address + at, 0));
     // SAFETY: a helper without arguments.
     let started_ns = unsafe { bpf_ktime_get_ns() };
     let call = Inflight { socket, started_ns, destination, port, family, phase: phase::CALLED };
-    // Counted once, also when a v4-mapped address passes here twice.
-    // SAFETY: copied at once.
-    if INFLIGHT.insert(thread, call, 0).is_err() && unsafe { UNFOLLOWED.get(thread) }.copied() != Some(socket)
-    {
+    if INFLIGHT.insert(thread, call, 0).is_err() {
         emit::lost(loss::INFLIGHT_FULL);
         let _ = UNFOLLOWED.insert(thread, socket, 0);
     }
@@ -64,6 +57,9 @@ pub fn leave(ctx: &RetProbeContext, family: u16) {
     }
     let _ = INFLIGHT.remove(thread);
     let returned: i32 = ctx.ret();
+    if call.phase == phase::LOST {
+        return;
+    }
     if returned < 0 {
         refused(&call, returned.unsigned_abs());
     } else if let Some(followed) = SOCKETS.get_ptr_mut(call.socket) {

@@ -34,6 +34,7 @@ pub static INFLIGHT: HashMap<u64, Inflight> = HashMap::with_max_entries(MAX_INFL
 /// lost, and must not be recorded as well when its state changes.
 #[map]
 pub static UNFOLLOWED: LruHashMap<u64, u64> = LruHashMap::with_max_entries(MAX_INFLIGHT, 0);
+
 /// A thread inside a call of another kind of socket: connect, or send.
 #[repr(C)]
 #[derive(Clone, Copy)]

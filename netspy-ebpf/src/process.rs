@@ -5,8 +5,7 @@ use core::{ffi::c_void, hint::black_box};
 
 use aya_ebpf::{
     helpers::generated::{
-        bpf_get_current_task, bpf_ktime_get_ns, bpf_probe_read_kernel, bpf_probe_read_kernel_str,
-        bpf_probe_read_user,
+        bpf_get_current_task, bpf_ktime_get_ns, bpf_probe_read_kernel_str, bpf_probe_read_user,
     },
     macros::raw_tracepoint,
     programs::RawTracePointContext,
@@ -83,16 +82,17 @@ pub fn process_exit(_ctx: RawTracePointContext) -> i32 {
 /// those that end it, and `used` is given the same bounds each time.
 #[inline(always)]
 fn path(file: u64, into: &mut [u8; PATH_LEN]) -> u32 {
-    let mut dentry = peek(file, offset!(file_dentry));
-    let mut mount = peek(file, offset!(file_mount)).wrapping_sub(u64::from(offset!(mount_vfs)));
+    let mut dentry = read_or_zero(file, offset!(file_dentry));
+    let mut mount =
+        read_or_zero::<u64>(file, offset!(file_mount)).wrapping_sub(u64::from(offset!(mount_vfs)));
     let mut used: usize = 0;
     for _ in 0..DEPTH {
-        if dentry == peek(mount, offset!(mount_root)) {
-            let below = peek(mount, offset!(mount_parent));
+        if dentry == read_or_zero(mount, offset!(mount_root)) {
+            let below = read_or_zero(mount, offset!(mount_parent));
             if below == mount {
                 return used as u32;
             }
-            dentry = peek(mount, offset!(mount_mountpoint));
+            dentry = read_or_zero(mount, offset!(mount_mountpoint));
             mount = below;
             continue;
         }
@@ -101,7 +101,7 @@ fn path(file: u64, into: &mut [u8; PATH_LEN]) -> u32 {
         }
         // Masked, because what was compared is forgotten once it lies on the stack.
         let at = black_box(used) & (LAST_COMPONENT - 1);
-        let name = peek(dentry, offset!(dentry_name));
+        let name: u64 = read_or_zero(dentry, offset!(dentry_name));
         // SAFETY: the helper writes at most `NAME_LEN` bytes, and so many are left; it checks the source.
         let written = unsafe {
             bpf_probe_read_kernel_str(
@@ -114,23 +114,13 @@ fn path(file: u64, into: &mut [u8; PATH_LEN]) -> u32 {
             return 0;
         }
         used = black_box(at + written as usize) & (2 * LAST_COMPONENT - 1);
-        let parent = peek(dentry, offset!(dentry_parent));
+        let parent = read_or_zero(dentry, offset!(dentry_parent));
         if parent == dentry {
             return used as u32; // a file without a directory, such as a memfd
         }
         dentry = parent;
     }
     0
-}
-
-/// [`read_or_zero`] of a field that this event cannot do without, in one path: the helper writes zero where it fails.
-#[inline(always)]
-fn peek(base: u64, offset: u32) -> u64 {
-    let mut value = 0_u64;
-    let source = base.wrapping_add(u64::from(offset)) as *const c_void;
-    // SAFETY: the helper checks the source; any bits are a valid u64.
-    unsafe { bpf_probe_read_kernel((&raw mut value).cast(), size_of::<u64>() as u32, source) };
-    value
 }
 
 /// Copies the first arguments out of the process's own memory: they are the program's, not yet changed by it.

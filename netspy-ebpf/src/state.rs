@@ -57,23 +57,21 @@ fn attempted(ctx: &RawTracePointContext, socket: u64) {
         return;
     }
     let call = call_on(socket);
-    // SAFETY: copied at once.
-    if call.is_none() && unsafe { UNFOLLOWED.get(bpf_get_current_pid_tgid()) }.copied() == Some(socket) {
-        return; // counted as lost
+    if call.is_none() && was_counted_as_lost(socket) {
+        return;
     }
     let known = call.is_some();
-    let started_ns = match call {
-        Some(call) => {
-            call.phase = phase::FOLLOWED;
-            call.started_ns
-        }
-        // It is io_uring, TCP Fast Open, or a connect inside the kernel, or its call was not seen: it begins here.
-        // SAFETY: a helper without arguments.
-        None => unsafe { bpf_ktime_get_ns() },
-    };
+    // One that is not known is io_uring, TCP Fast Open, or a connect inside the kernel, or its call was not seen: it
+    // begins here.
+    // SAFETY: a helper without arguments.
+    let started_ns = call.as_ref().map_or_else(|| unsafe { bpf_ktime_get_ns() }, |call| call.started_ns);
+    let is_followed = connect::follow(socket, started_ns);
+    if let Some(call) = call {
+        call.phase = if is_followed { phase::FOLLOWED } else { phase::LOST };
+    }
     // With kprobes the call's return reports it, when it has a source port.
     let reported_later = known && !without_kprobes();
-    if connect::follow(socket, started_ns)
+    if is_followed
         && !reported_later
         && let Some(followed) = SOCKETS.get_ptr_mut(socket)
     {
@@ -222,6 +220,17 @@ fn taken_back(socket: u64) -> bool {
     let Some(call) = call_on(socket) else { return false };
     call.phase = phase::TAKEN_BACK;
     true
+}
+
+/// Whether the current thread's attempt on `socket` did not fit into the map of calls.
+#[inline(always)]
+fn was_counted_as_lost(socket: u64) -> bool {
+    let thread = bpf_get_current_pid_tgid();
+    // SAFETY: the entry is this thread's own; copied at once.
+    let Some(unfollowed) = (unsafe { UNFOLLOWED.get(thread) }).copied() else { return false };
+    // Whoever gets the same address later is another attempt.
+    let _ = UNFOLLOWED.remove(thread);
+    unfollowed == socket || socket::of_tcp(unfollowed) == socket
 }
 
 /// The connect call on `socket` that the current thread is inside of.

@@ -112,7 +112,7 @@ impl Ledger {
         let over: Vec<(u64, Call)> = calls.iter().flatten().filter(|(_, call)| is_over(call)).collect();
         for (thread, Call(call)) in over {
             match calls.remove(&thread) {
-                Ok(()) if call.phase == phase::FOLLOWED => {} // its outcome reports it
+                Ok(()) if !phase::only_its_return_tells(call.phase) => {}
                 Ok(()) => take(Input::Lost {
                     monotonic_ns: call.started_ns,
                     place: LossPlace::ReturnMissed,
