@@ -66,27 +66,67 @@ pub const RECORDS_AT_ONCE: u64 = 8_000;
 /// Limits that kinds, reasons and places share: few occur on one machine.
 pub const LIMIT_BUCKETS: u32 = 256;
 
-/// Indexes of the per-CPU loss counters (map `LOSS`): each place in the kernel that can lose something.
+/// Places in the kernel that can lose something: first index of [`LossCounters`].
 pub mod loss {
-    /// A connection record found its ring full.
-    pub const EVENTS_RING_FULL: u32 = 0;
-    /// A drop record found its ring full.
-    pub const DROPS_RING_FULL: u32 = 1;
+    /// A record found its ring full.
+    pub const RING_FULL: u32 = 0;
     /// A connection could not be followed: there are too many.
-    pub const SOCKETS_FULL: u32 = 2;
-    /// A connect attempt could not be followed: too many threads inside connect.
-    pub const INFLIGHT_FULL: u32 = 3;
-    /// A connect was entered but its return was never seen (kretprobe instances used up).
-    pub const RETURN_MISSED: u32 = 4;
-    /// A record of a process found the ring full: what it runs, or who made it, may stay unknown.
-    pub const PROCESSES_RING_FULL: u32 = 5;
+    pub const SOCKETS_FULL: u32 = 1;
+    /// A call could not be followed: too many threads are inside one.
+    pub const INFLIGHT_FULL: u32 = 2;
+    /// A call was entered but its return was never seen (kretprobe instances used up).
+    pub const RETURN_MISSED: u32 = 3;
     /// An event that was not reported could not be counted either: too many kinds of them.
-    pub const COUNTS_FULL: u32 = 6;
+    pub const COUNTS_FULL: u32 = 4;
     /// A packet belonged to no flow that is counted: there are too many.
-    pub const FLOWS_FULL: u32 = 7;
-    /// Number of counters.
-    pub const COUNT: u32 = 8;
+    pub const FLOWS_FULL: u32 = 5;
+    /// Number of places.
+    pub const PLACES: usize = 6;
 }
+
+/// What it was that was lost: second index of [`LossCounters`].
+pub mod subject {
+    use crate::kind;
+
+    /// A TCP connection's beginning, outcome or end.
+    pub const CONNECTION: u32 = 0;
+    /// The owner of an inbound one.
+    pub const ACCEPT: u32 = 1;
+    /// A connect of a UNIX socket.
+    pub const UNIX: u32 = 2;
+    /// A flow of UDP datagrams.
+    pub const UDP: u32 = 3;
+    /// A flow of ICMP echoes or of a raw socket.
+    pub const RAW: u32 = 4;
+    /// What a process runs, or who made it: names of later events may stay unknown.
+    pub const PROCESS: u32 = 5;
+    /// A dropped packet.
+    pub const DROP: u32 = 6;
+    /// A segment sent again.
+    pub const RETRANSMIT: u32 = 7;
+    /// A RST that was sent.
+    pub const RESET_SENT: u32 = 8;
+    /// A RST that was received.
+    pub const RESET_RECEIVED: u32 = 9;
+    /// A full listen queue.
+    pub const LISTEN_OVERFLOW: u32 = 10;
+    /// Number of subjects.
+    pub const SUBJECTS: usize = 11;
+
+    /// What a record of this [`kind`] in the ring of drops is about.
+    pub const fn of_trouble(of: u16) -> u32 {
+        match of {
+            kind::RETRANSMIT => RETRANSMIT,
+            kind::RESET_SENT => RESET_SENT,
+            kind::RESET_RECEIVED => RESET_RECEIVED,
+            kind::LISTEN_OVERFLOW => LISTEN_OVERFLOW,
+            _ => DROP,
+        }
+    }
+}
+
+/// How often each place lost each subject, on one CPU (map `LOSS`, index 0).
+pub type LossCounters = [[u64; subject::SUBJECTS]; loss::PLACES];
 
 /// Values of the reader's state (map `READER`, index 0).
 pub mod reader {

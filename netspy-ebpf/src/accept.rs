@@ -8,7 +8,7 @@ use aya_ebpf::{
     macros::{fentry, kprobe, tracepoint},
     programs::{FEntryContext, ProbeContext, TracePointContext},
 };
-use netspy_common::{AcceptRecord, ConnectionKey, kind, loss};
+use netspy_common::{AcceptRecord, ConnectionKey, kind, subject};
 
 use crate::{
     emit, file,
@@ -69,7 +69,7 @@ fn accepted(graft: u64) {
     task::write_current(&mut followed.owner);
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };
-    emit::submit(&EVENTS, loss::EVENTS_RING_FULL, |record: &mut AcceptRecord| {
+    emit::submit(&EVENTS, subject::ACCEPT, |record: &mut AcceptRecord| {
         record.header = emit::header::<AcceptRecord>(kind::ACCEPT, now);
         record.key = ConnectionKey { socket, started_ns: followed.started_ns };
         record.task = followed.owner;

@@ -9,19 +9,19 @@ use crate::{
     socket,
 };
 
-/// Notes that the current thread is inside a call on `socket`.
+/// Notes that the current thread is inside a call on `socket`; `subject` is what is lost if that is impossible.
 #[inline(always)]
-pub fn enter(socket: u64, argument: u64, length: i32) {
+pub fn enter(subject: u32, socket: u64, argument: u64, length: i32) {
     let thread = bpf_get_current_pid_tgid();
     // SAFETY: the entry is this thread's own.
     if unsafe { CALLS.get(thread) }.is_some() {
-        emit::lost(loss::RETURN_MISSED);
+        emit::lost(loss::RETURN_MISSED, subject);
     }
     // SAFETY: a helper without arguments.
     let started_ns = unsafe { bpf_ktime_get_ns() };
     let call = Call { socket, argument, length: u64::from(length.cast_unsigned()), started_ns };
     if CALLS.insert(thread, call, 0).is_err() {
-        emit::lost(loss::INFLIGHT_FULL);
+        emit::lost(loss::INFLIGHT_FULL, subject);
     }
 }
 

@@ -11,7 +11,7 @@ use aya_ebpf::{
     programs::{ProbeContext, RetProbeContext},
 };
 use aya_log_ebpf::debug;
-use netspy_common::{ConnectRecord, ConnectionKey, kind, loss, role};
+use netspy_common::{ConnectRecord, ConnectionKey, kind, loss, role, subject};
 
 use crate::{
     emit,
@@ -31,14 +31,14 @@ pub fn enter(ctx: &ProbeContext, family: u16) {
     let thread = bpf_get_current_pid_tgid();
     // SAFETY: the entry is this thread's own; nobody else writes it.
     if unsafe { INFLIGHT.get(thread) }.is_some_and(|earlier| phase::only_its_return_tells(earlier.phase)) {
-        emit::lost(loss::RETURN_MISSED);
+        emit::lost(loss::RETURN_MISSED, subject::CONNECTION);
     }
     let (destination, port) = parse_sockaddr(family, |target, at| read_into(target, address + at, 0));
     // SAFETY: a helper without arguments.
     let started_ns = unsafe { bpf_ktime_get_ns() };
     let call = Inflight { socket, started_ns, destination, port, family, phase: phase::CALLED };
     if INFLIGHT.insert(thread, call, 0).is_err() {
-        emit::lost(loss::INFLIGHT_FULL);
+        emit::lost(loss::INFLIGHT_FULL, subject::CONNECTION);
         let _ = UNFOLLOWED.insert(thread, socket, 0);
     }
 }
@@ -79,7 +79,7 @@ pub fn follow(socket: u64, started_ns: u64) -> bool {
     task::write_current(&mut followed.owner);
     let inserted = SOCKETS.insert(socket, followed, 0).is_ok();
     if !inserted {
-        emit::lost(loss::SOCKETS_FULL);
+        emit::lost(loss::SOCKETS_FULL, subject::CONNECTION);
     }
     inserted
 }
@@ -91,7 +91,7 @@ pub fn announce(socket: u64, followed: &mut Followed) -> bool {
         return true;
     }
     followed.reported = 1;
-    let delivered = emit::submit(&EVENTS, loss::EVENTS_RING_FULL, |record: &mut ConnectRecord| {
+    let delivered = emit::submit(&EVENTS, subject::CONNECTION, |record: &mut ConnectRecord| {
         record.header = emit::header::<ConnectRecord>(kind::CONNECT, followed.started_ns);
         record.key = ConnectionKey { socket, started_ns: followed.started_ns };
         record.task = followed.owner;
@@ -110,7 +110,7 @@ pub fn announce(socket: u64, followed: &mut Followed) -> bool {
 /// Reports an attempt of the current thread that the kernel refused at once.
 #[inline(always)]
 pub fn refused(call: &Inflight, errno: u32) {
-    emit::submit(&EVENTS, loss::EVENTS_RING_FULL, |record: &mut ConnectRecord| {
+    emit::submit(&EVENTS, subject::CONNECTION, |record: &mut ConnectRecord| {
         record.header = emit::header::<ConnectRecord>(kind::CONNECT, call.started_ns);
         record.key = ConnectionKey { socket: call.socket, started_ns: call.started_ns };
         task::write_current(&mut record.task);

@@ -9,7 +9,7 @@ use aya_ebpf::{
     macros::{fexit, kprobe, kretprobe, tracepoint},
     programs::{FExitContext, ProbeContext, RetProbeContext, TracePointContext},
 };
-use netspy_common::role;
+use netspy_common::{role, subject};
 
 use crate::{
     call, connect, file, flow,
@@ -24,7 +24,7 @@ pub fn datagram_v4_enter_kprobe(ctx: ProbeContext) -> u32 {
     if let (Some(socket), Some(address)) = (ctx.arg(0), ctx.arg(1))
         && socket::family(socket) == AF_INET
     {
-        call::enter(socket, address, 0);
+        call::enter(subject::UDP, socket, address, 0);
     }
     0
 }
@@ -33,7 +33,7 @@ pub fn datagram_v4_enter_kprobe(ctx: ProbeContext) -> u32 {
 #[kprobe]
 pub fn datagram_v6_enter_kprobe(ctx: ProbeContext) -> u32 {
     if let (Some(socket), Some(address)) = (ctx.arg(0), ctx.arg(1)) {
-        call::enter(socket, address, 0);
+        call::enter(subject::UDP, socket, address, 0);
     }
     0
 }
@@ -82,7 +82,7 @@ pub fn datagram_enter_syscall(ctx: TracePointContext) -> u32 {
         let socket = file::socket(fd & 0xffff_ffff);
         let of_internet = matches!(socket::family(socket), AF_INET | AF_INET6);
         if of_internet && matches!(socket::kind(socket), SOCK_DGRAM | SOCK_RAW) {
-            call::enter(socket, address, 0);
+            call::enter(subject::UDP, socket, address, 0);
         }
     }
     0
@@ -137,7 +137,8 @@ fn report(socket: u64, started_ns: u64, returned: i32, watched: bool, read: impl
     if !has_ports {
         key.port = 0;
     }
-    flow::report(&key, started_ns, role::OUTBOUND, errno, |record| {
+    let subject = if has_ports { subject::UDP } else { subject::RAW };
+    flow::report(subject, &key, started_ns, role::OUTBOUND, errno, |record| {
         record.watched = u32::from(watched);
         if errno == 0 {
             socket::tuple(socket, &mut record.tuple);

@@ -9,7 +9,7 @@ use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     maps::RingBuf,
 };
-use netspy_common::{ABI_VERSION, RING_BYTES, RecordHeader, reader};
+use netspy_common::{ABI_VERSION, RING_BYTES, RecordHeader, loss, reader, subject::SUBJECTS};
 
 use crate::maps::{LOSS, READER};
 
@@ -19,31 +19,32 @@ pub fn header<T>(kind: u16, time_ns: u64) -> RecordHeader {
     RecordHeader { abi: ABI_VERSION, kind, len: size_of::<T>() as u32, time_ns }
 }
 
-/// Puts a record, zeroed and then filled in place, into `ring`; a full ring is counted under `full` (`false`).
+/// Puts a record about `subject` (`netspy_common::subject`), zeroed and then filled in place, into `ring`; a full ring
+/// is counted (`false`).
 ///
 /// Waking the reader costs far more than the record does, so it is woken only when it says that it sleeps.
 /// The question is asked after the reservation: a reader about to sleep either sees the reservation or has
 /// already said that it sleeps.
 #[inline(always)]
-pub fn submit<T: 'static>(ring: &RingBuf, full: u32, fill: impl FnOnce(&mut T)) -> bool {
-    put(ring, full, fill, || true)
+pub fn submit<T: 'static>(ring: &RingBuf, subject: u32, fill: impl FnOnce(&mut T)) -> bool {
+    put(ring, subject, fill, || true)
 }
 
 /// [`submit`] of what nobody waits for: a sleeping reader is left asleep until a quarter of the ring is used.
 #[inline(always)]
-pub fn submit_quietly<T: 'static>(ring: &RingBuf, full: u32, fill: impl FnOnce(&mut T)) -> bool {
-    put(ring, full, fill, || ring.query(u64::from(BPF_RB_AVAIL_DATA)) > u64::from(RING_BYTES / 4))
+pub fn submit_quietly<T: 'static>(ring: &RingBuf, subject: u32, fill: impl FnOnce(&mut T)) -> bool {
+    put(ring, subject, fill, || ring.query(u64::from(BPF_RB_AVAIL_DATA)) > u64::from(RING_BYTES / 4))
 }
 
 #[inline(always)]
 fn put<T: 'static>(
     ring: &RingBuf,
-    full: u32,
+    subject: u32,
     fill: impl FnOnce(&mut T),
     worth_waking: impl FnOnce() -> bool,
 ) -> bool {
     let Some(mut entry) = ring.reserve::<T>(0) else {
-        lost(full);
+        lost(loss::RING_FULL, subject);
         return false;
     };
     *entry = MaybeUninit::zeroed();
@@ -54,12 +55,14 @@ fn put<T: 'static>(
     true
 }
 
-/// Counts one loss at `place` (`netspy_common::loss`).
+/// Counts one loss of `subject` (`netspy_common::subject`) at `place` (`netspy_common::loss`).
 #[inline(always)]
-pub fn lost(place: u32) {
-    if let Some(count) = LOSS.get_ptr_mut(place) {
+pub fn lost(place: u32, subject: u32) {
+    if let Some(counters) = LOSS.get_ptr_mut(0) {
+        let index = place as usize * SUBJECTS + subject as usize;
         // Atomic although each CPU has its own: softirq interrupts a program in process context.
-        // SAFETY: the map's value is an aligned u64 that lives as long as the map.
-        unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(count, 1) };
+        // SAFETY: both are below the numbers of places and subjects; the value is an array of aligned u64 that lives as
+        // long as the map.
+        unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counters.cast::<u64>().add(index), 1) };
     }
 }

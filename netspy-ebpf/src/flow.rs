@@ -107,12 +107,12 @@ pub enum Way {
     Received,
 }
 
-/// Counts a packet of `bytes`. If it is the first of its flow, that is reported; `local` writes the socket's end.
+/// Counts a packet of `bytes`, of a flow that is this `netspy_common::subject`. If it is the first of its flow, that is reported; `local` writes the socket's end.
 #[inline(always)]
-pub fn count(key: &FlowKey, way: Way, bytes: u64, local: impl FnOnce(&mut Tuple)) {
+pub fn count(subject: u32, key: &FlowKey, way: Way, bytes: u64, local: impl FnOnce(&mut Tuple)) {
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };
-    let known = FLOWS.get_ptr_mut(key).or_else(|| begin(key, way, now, local));
+    let known = FLOWS.get_ptr_mut(key).or_else(|| begin(subject, key, way, now, local));
     let Some(flow) = known else { return };
     // SAFETY: counters of one flow are added to by several processors at once; the rest is written by the latest.
     unsafe {
@@ -132,12 +132,18 @@ pub fn count(key: &FlowKey, way: Way, bytes: u64, local: impl FnOnce(&mut Tuple)
 
 /// Follows a new flow of the current process.
 #[inline(always)]
-fn begin(key: &FlowKey, way: Way, now: u64, local: impl FnOnce(&mut Tuple)) -> Option<*mut Flow> {
+fn begin(
+    subject: u32,
+    key: &FlowKey,
+    way: Way,
+    now: u64,
+    local: impl FnOnce(&mut Tuple),
+) -> Option<*mut Flow> {
     match FLOWS.insert(key, NEW_FLOW.get(0)?, BPF_NOEXIST) {
         Ok(()) => {}
         Err(EEXIST) => return FLOWS.get_ptr_mut(key), // another processor was faster
         Err(_) => {
-            emit::lost(loss::FLOWS_FULL);
+            emit::lost(loss::FLOWS_FULL, subject);
             return None;
         }
     }
@@ -148,7 +154,7 @@ fn begin(key: &FlowKey, way: Way, now: u64, local: impl FnOnce(&mut Tuple)) -> O
         task::write_current(&mut (*flow).owner);
     }
     let role = if way == Way::Sent { role::OUTBOUND } else { role::INBOUND };
-    let delivered = report(key, now, role, 0, |record| {
+    let delivered = report(subject, key, now, role, 0, |record| {
         record.traffic = 1;
         local(&mut record.tuple);
     });
@@ -162,13 +168,14 @@ fn begin(key: &FlowKey, way: Way, now: u64, local: impl FnOnce(&mut Tuple)) -> O
 /// Reports the beginning of a flow of the current process; `fill` says the rest. Whether it was delivered.
 #[inline(always)]
 pub fn report(
+    subject: u32,
     key: &FlowKey,
     started_ns: u64,
     role: u32,
     errno: u32,
     fill: impl FnOnce(&mut FlowRecord),
 ) -> bool {
-    emit::submit(&EVENTS, loss::EVENTS_RING_FULL, |record: &mut FlowRecord| {
+    emit::submit(&EVENTS, subject, |record: &mut FlowRecord| {
         record.header = emit::header::<FlowRecord>(kind::FLOW, started_ns);
         record.flow = *key;
         task::write_current(&mut record.task);

@@ -4,7 +4,9 @@
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
 use aya_ebpf::bindings::BPF_NOEXIST;
-use netspy_common::{CountKey, CountValue, LIMIT_BUCKETS, RECORDS_AT_ONCE, RECORDS_PER_SECOND, loss};
+use netspy_common::{
+    CountKey, CountValue, LIMIT_BUCKETS, RECORDS_AT_ONCE, RECORDS_PER_SECOND, loss, subject,
+};
 
 use crate::{
     emit,
@@ -31,7 +33,7 @@ pub struct Counted {
 /// Delivers a record to the ring of drops, or counts it if there are too many.
 #[inline(always)]
 pub fn deliver<T: 'static>(event: Counted, owner: &Owner, now: u64, fill: impl FnOnce(&mut T)) {
-    if !admits(event, now) || !emit::submit(&DROPS, loss::DROPS_RING_FULL, fill) {
+    if !admits(event, now) || !emit::submit(&DROPS, subject::of_trouble(event.kind), fill) {
         count(event, owner);
     }
 }
@@ -73,7 +75,7 @@ fn count(event: Counted, owner: &Owner) {
         // Another CPU may be first: then this fails, and its entry is there.
         let _ = COUNTS.insert(&key, &first, u64::from(BPF_NOEXIST));
         if !counted_again(&key) {
-            emit::lost(loss::COUNTS_FULL);
+            emit::lost(loss::COUNTS_FULL, subject::of_trouble(event.kind));
         }
     }
     if let Some(total) = COUNTED.get_ptr_mut(0) {

@@ -5,8 +5,8 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use netspy_common::{
-    CountKey, CountValue, Flow, FlowKey, LIMIT_BUCKETS, MAX_COUNTS, MAX_FLOWS, MAX_INFLIGHT, MAX_SOCKETS,
-    RING_BYTES, Task, loss,
+    CountKey, CountValue, Flow, FlowKey, LIMIT_BUCKETS, LossCounters, MAX_COUNTS, MAX_FLOWS, MAX_INFLIGHT,
+    MAX_SOCKETS, RING_BYTES, Task,
 };
 pub use netspy_common::{Inflight, phase};
 
@@ -18,9 +18,9 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 #[map]
 pub static DROPS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 
-/// What could not be delivered, per CPU, by index of [`loss`].
+/// Index 0: what could not be delivered, per CPU.
 #[map]
-pub static LOSS: PerCpuArray<u64> = PerCpuArray::with_max_entries(loss::COUNT, 0);
+pub static LOSS: PerCpuArray<LossCounters> = PerCpuArray::with_max_entries(1, 0);
 
 /// Index 0: whether the server polls by itself (`netspy_common::reader`).
 #[map]

@@ -10,7 +10,7 @@ use aya_ebpf::{
     macros::raw_tracepoint,
     programs::RawTracePointContext,
 };
-use netspy_common::{ARGUMENTS_LEN, ExecRecord, ExitRecord, ForkRecord, NAME_LEN, PATH_LEN, kind, loss};
+use netspy_common::{ARGUMENTS_LEN, ExecRecord, ExitRecord, ForkRecord, NAME_LEN, PATH_LEN, kind, subject};
 
 use crate::{
     emit,
@@ -31,7 +31,7 @@ pub fn process_fork(ctx: RawTracePointContext) -> i32 {
     let child: u64 = ctx.arg(1);
     let pid: u32 = read_or_zero(child, offset!(task_pid));
     if pid == read_or_zero(child, offset!(task_tgid)) {
-        emit::submit_quietly(&EVENTS, loss::PROCESSES_RING_FULL, |record: &mut ForkRecord| {
+        emit::submit_quietly(&EVENTS, subject::PROCESS, |record: &mut ForkRecord| {
             // SAFETY: a helper without arguments.
             record.header = emit::header::<ForkRecord>(kind::FORK, unsafe { bpf_ktime_get_ns() });
             task::write_current(&mut record.creator);
@@ -49,7 +49,7 @@ pub fn process_exec(_ctx: RawTracePointContext) -> i32 {
     // SAFETY: a helper without arguments.
     let current = unsafe { bpf_get_current_task() };
     let mm: u64 = read_or_zero(current, offset!(task_mm));
-    emit::submit_quietly(&EVENTS, loss::PROCESSES_RING_FULL, |record: &mut ExecRecord| {
+    emit::submit_quietly(&EVENTS, subject::PROCESS, |record: &mut ExecRecord| {
         // SAFETY: a helper without arguments.
         record.header = emit::header::<ExecRecord>(kind::EXEC, unsafe { bpf_ktime_get_ns() });
         task::write_current(&mut record.task);
@@ -67,7 +67,7 @@ pub fn process_exit(_ctx: RawTracePointContext) -> i32 {
     let current = unsafe { bpf_get_current_task() };
     let threads: u32 = read_or_zero(read_or_zero(current, offset!(task_signal)), offset!(signal_live));
     if threads == 0 {
-        emit::submit_quietly(&EVENTS, loss::PROCESSES_RING_FULL, |record: &mut ExitRecord| {
+        emit::submit_quietly(&EVENTS, subject::PROCESS, |record: &mut ExitRecord| {
             // SAFETY: a helper without arguments.
             record.header = emit::header::<ExitRecord>(kind::EXIT, unsafe { bpf_ktime_get_ns() });
             record.process = task::process(current);

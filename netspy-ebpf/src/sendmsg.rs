@@ -6,7 +6,7 @@ use aya_ebpf::{
     macros::{fentry, fexit, kprobe, kretprobe},
     programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext},
 };
-use netspy_common::{FlowKey, Tuple, role};
+use netspy_common::{FlowKey, Tuple, role, subject};
 
 use crate::{
     call,
@@ -25,7 +25,7 @@ const ERESTARTSYS: u32 = 512;
 #[kprobe]
 pub fn raw_send_kprobe(ctx: ProbeContext) -> u32 {
     if let (Some(socket), Some(message)) = (ctx.arg(0), ctx.arg(1)) {
-        call::enter(socket, message, 0);
+        call::enter(subject::RAW, socket, message, 0);
     }
     0
 }
@@ -84,12 +84,14 @@ pub fn raw_receive_fentry(ctx: FEntryContext) -> i32 {
 fn sent(socket: u64, message: u64, started_ns: u64, returned: i32) {
     let Some(key) = remote(socket, message) else { return };
     if returned >= 0 {
-        flow::count(&key, Way::Sent, u64::from(returned.unsigned_abs()), |tuple| local(socket, tuple));
+        flow::count(subject::RAW, &key, Way::Sent, u64::from(returned.unsigned_abs()), |tuple| {
+            local(socket, tuple)
+        });
         return;
     }
     let errno = returned.unsigned_abs();
     if !matches!(errno, EINTR | EAGAIN | ERESTARTSYS) {
-        flow::report(&key, started_ns, role::OUTBOUND, errno, |_| {});
+        flow::report(subject::RAW, &key, started_ns, role::OUTBOUND, errno, |_| {});
     }
 }
 
@@ -145,5 +147,5 @@ fn received(socket: u64, skb: u64) {
         read_into(socket::first_four(&mut key.remote), network, 12);
     }
     let length: u32 = read_or_zero(skb, offset!(skb_len));
-    flow::count(&key, Way::Received, length.into(), |tuple| local(socket, tuple));
+    flow::count(subject::RAW, &key, Way::Received, length.into(), |tuple| local(socket, tuple));
 }

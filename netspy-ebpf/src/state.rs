@@ -8,7 +8,9 @@ use aya_ebpf::{
     programs::RawTracePointContext,
 };
 use aya_log_ebpf::debug;
-use netspy_common::{CloseRecord, ConnectRecord, ConnectionKey, OutcomeRecord, closer, kind, loss, role};
+use netspy_common::{
+    CloseRecord, ConnectRecord, ConnectionKey, OutcomeRecord, closer, kind, loss, role, subject,
+};
 
 use crate::{
     connect, emit,
@@ -136,10 +138,10 @@ fn begun(socket: u64, established_ns: u64, role: u32) {
         task::write_current(&mut followed.owner);
     }
     if SOCKETS.insert(socket, followed, 0).is_err() {
-        emit::lost(loss::SOCKETS_FULL);
+        emit::lost(loss::SOCKETS_FULL, subject::CONNECTION);
         return;
     }
-    let delivered = emit::submit(&EVENTS, loss::EVENTS_RING_FULL, |record: &mut ConnectRecord| {
+    let delivered = emit::submit(&EVENTS, subject::CONNECTION, |record: &mut ConnectRecord| {
         record.header = emit::header::<ConnectRecord>(kind::CONNECT, now);
         record.key = ConnectionKey { socket, started_ns: now };
         record.task = followed.owner;
@@ -182,7 +184,7 @@ fn closed(ctx: &RawTracePointContext, socket: u64, from: i32) {
         return; // it was counted as lost, or nothing had come of it
     }
     // One that was not followed is older than the programs: the server may know it by its tuple.
-    emit::submit(&EVENTS, loss::EVENTS_RING_FULL, |record: &mut CloseRecord| {
+    emit::submit(&EVENTS, subject::CONNECTION, |record: &mut CloseRecord| {
         record.header = emit::header::<CloseRecord>(kind::CLOSE, now);
         record.key = ConnectionKey { socket, started_ns };
         socket::tuple_at_close(socket, &mut record.tuple);
@@ -244,7 +246,7 @@ fn call_on(socket: u64) -> Option<&'static mut Inflight> {
 
 #[inline(always)]
 fn settle(ctx: &RawTracePointContext, socket: u64, started_ns: u64, now: u64, established: u32, errno: u32) {
-    emit::submit(&EVENTS, loss::EVENTS_RING_FULL, |record: &mut OutcomeRecord| {
+    emit::submit(&EVENTS, subject::CONNECTION, |record: &mut OutcomeRecord| {
         record.header = emit::header::<OutcomeRecord>(kind::OUTCOME, now);
         record.key = ConnectionKey { socket, started_ns };
         record.established = established;

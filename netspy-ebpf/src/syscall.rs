@@ -6,7 +6,7 @@ use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user, generated::bpf_ktime_get_ns},
     programs::TracePointContext,
 };
-use netspy_common::{ConnectionKey, OutcomeRecord, kind, loss};
+use netspy_common::{ConnectionKey, OutcomeRecord, kind, loss, subject};
 
 use crate::{
     connect, emit, file,
@@ -49,7 +49,7 @@ pub fn enter(ctx: &TracePointContext) {
     let started_ns = unsafe { bpf_ktime_get_ns() };
     let call = Inflight { socket, started_ns, destination, port, family, phase: phase::CALLED };
     if INFLIGHT.insert(bpf_get_current_pid_tgid(), call, 0).is_err() {
-        emit::lost(loss::INFLIGHT_FULL);
+        emit::lost(loss::INFLIGHT_FULL, subject::CONNECTION);
         let _ = UNFOLLOWED.insert(bpf_get_current_pid_tgid(), socket, 0);
     }
 }
@@ -75,7 +75,7 @@ pub fn leave(ctx: &TracePointContext) {
     } else if call.phase == phase::TAKEN_BACK {
         // SAFETY: a helper without arguments.
         let now = unsafe { bpf_ktime_get_ns() };
-        emit::submit(&EVENTS, loss::EVENTS_RING_FULL, |record: &mut OutcomeRecord| {
+        emit::submit(&EVENTS, subject::CONNECTION, |record: &mut OutcomeRecord| {
             record.header = emit::header::<OutcomeRecord>(kind::OUTCOME, now);
             record.key = ConnectionKey { socket: call.socket, started_ns: call.started_ns };
             record.errno = errno;

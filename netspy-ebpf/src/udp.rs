@@ -8,7 +8,7 @@ use aya_ebpf::{
     macros::{fentry, kprobe},
     programs::{FEntryContext, ProbeContext},
 };
-use netspy_common::{ReleaseRecord, Tuple, kind, loss};
+use netspy_common::{ReleaseRecord, Tuple, kind, subject};
 
 use crate::{
     emit,
@@ -160,7 +160,7 @@ fn sent(skb: u64, v6: bool) {
     let length: u32 = read_or_zero(skb, offset!(skb_len));
     let payload = length.saturating_sub(datagram.between + HEADER);
     let family = key.family;
-    flow::count(&key, Way::Sent, payload.into(), |tuple: &mut Tuple| {
+    flow::count(subject::UDP, &key, Way::Sent, payload.into(), |tuple: &mut Tuple| {
         tuple.source_port = datagram.end(0, family, &mut tuple.source);
     });
 }
@@ -180,7 +180,7 @@ fn received(socket: u64, skb: u64, length: i32) {
         key.scope = read_or_zero(skb, offset!(skb_cb));
     }
     let family = key.family;
-    flow::count(&key, Way::Received, u64::from(length.unsigned_abs()), |tuple: &mut Tuple| {
+    flow::count(subject::UDP, &key, Way::Received, u64::from(length.unsigned_abs()), |tuple: &mut Tuple| {
         tuple.source_port = datagram.end(1, family, &mut tuple.source);
     });
 }
@@ -218,7 +218,8 @@ fn released(socket: u64) {
     }
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };
-    emit::submit(&EVENTS, loss::EVENTS_RING_FULL, |record: &mut ReleaseRecord| {
+    let subject = if socket::has_ports(socket) { subject::UDP } else { subject::RAW };
+    emit::submit(&EVENTS, subject, |record: &mut ReleaseRecord| {
         record.header = emit::header::<ReleaseRecord>(kind::RELEASE, now);
         (record.socket, record.inode) = (socket, inode);
     });

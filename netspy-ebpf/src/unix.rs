@@ -9,7 +9,7 @@ use aya_ebpf::{
     macros::{fentry, fexit, kprobe, kretprobe, tracepoint},
     programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext, TracePointContext},
 };
-use netspy_common::{ConnectionKey, UNIX_PATH_LEN, UnixRecord, kind, loss};
+use netspy_common::{ConnectionKey, UNIX_PATH_LEN, UnixRecord, kind, subject};
 
 use crate::{
     call, emit, file,
@@ -34,7 +34,7 @@ struct Address {
 #[kprobe]
 pub fn unix_enter_kprobe(ctx: ProbeContext) -> u32 {
     if let (Some(socket), Some(address), Some(length)) = (ctx.arg(0), ctx.arg(1), ctx.arg::<i32>(2)) {
-        call::enter(read_or_zero(socket, offset!(socket_sk)), address, length);
+        call::enter(subject::UNIX, read_or_zero(socket, offset!(socket_sk)), address, length);
     }
     0
 }
@@ -49,7 +49,7 @@ pub fn unix_return_kprobe(ctx: RetProbeContext) -> u32 {
 /// The same on a kernel without kprobes.
 #[fentry]
 pub fn unix_stream_enter_fentry(ctx: FEntryContext) -> i32 {
-    call::enter(read_or_zero(ctx.arg(0), offset!(socket_sk)), ctx.arg(1), ctx.arg(2));
+    call::enter(subject::UNIX, read_or_zero(ctx.arg(0), offset!(socket_sk)), ctx.arg(1), ctx.arg(2));
     0
 }
 
@@ -63,7 +63,7 @@ pub fn unix_stream_return_fexit(ctx: FExitContext) -> i32 {
 /// `unix_dgram_connect` on a kernel without kprobes: a program is loaded for one function.
 #[fentry]
 pub fn unix_dgram_enter_fentry(ctx: FEntryContext) -> i32 {
-    call::enter(read_or_zero(ctx.arg(0), offset!(socket_sk)), ctx.arg(1), ctx.arg(2));
+    call::enter(subject::UNIX, read_or_zero(ctx.arg(0), offset!(socket_sk)), ctx.arg(1), ctx.arg(2));
     0
 }
 
@@ -84,7 +84,7 @@ pub fn unix_enter_syscall(ctx: TracePointContext) -> u32 {
     if let (Ok(fd), Ok(address), Ok(length)) = (fd, address, length) {
         let socket = file::socket(fd & 0xffff_ffff);
         if socket::family(socket) == AF_UNIX {
-            call::enter(socket, address, length as i32);
+            call::enter(subject::UNIX, socket, address, length as i32);
         }
     }
     0
@@ -112,7 +112,7 @@ fn leave(returned: i32, copy: impl Fn(*mut u8, u32, u64) -> bool) {
     }
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };
-    emit::submit(&EVENTS, loss::EVENTS_RING_FULL, |record: &mut UnixRecord| {
+    emit::submit(&EVENTS, subject::UNIX, |record: &mut UnixRecord| {
         record.header = emit::header::<UnixRecord>(kind::UNIX, now);
         record.key = ConnectionKey { socket: call.socket, started_ns: call.started_ns };
         task::write_current(&mut record.task);

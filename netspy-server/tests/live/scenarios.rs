@@ -115,6 +115,7 @@ pub const TABLE: &[(&str, fn())] = &[
     ("a_function_that_is_gone_is_named", failures::no_such_function),
     ("without_a_loopback_nothing_is_checked_and_that_is_said", failures::no_loopback),
     ("sockets_that_do_not_fit_are_counted", ledger::too_many_sockets),
+    ("datagrams_of_flows_that_do_not_fit_are_counted", ledger::too_many_flows),
     ("what_the_store_cannot_write_is_counted", ledger::store_without_room),
     ("what_is_damaged_in_a_recording_is_counted", ledger::damaged_recording),
 ];

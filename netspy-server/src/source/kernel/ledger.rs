@@ -7,7 +7,7 @@
 use std::{fs, io, os::fd::RawFd};
 
 use aya::maps::{HashMap, MapData, MapError, PerCpuArray};
-use netspy_common::{Inflight, loss, phase};
+use netspy_common::{Inflight, LossCounters, loss, phase, subject};
 
 use crate::domain::{Input, LossKind, LossPlace};
 
@@ -17,17 +17,32 @@ const EVERY_NS: u64 = 1_000_000_000;
 /// without its return having been seen.
 const CALL_AT_MOST_NS: u64 = 2_000_000_000;
 
-/// The ledger's names for the counters of the programs, by index of [`loss`]: where, and what if that is known.
-const COUNTERS: [(LossPlace, LossKind); loss::COUNT as usize] = [
-    (LossPlace::EventsRingFull, LossKind::Unknown),
-    (LossPlace::DropsRingFull, LossKind::PacketDrop),
-    (LossPlace::SocketsFull, LossKind::Connection),
-    (LossPlace::InflightFull, LossKind::Connection),
-    (LossPlace::ReturnMissed, LossKind::Connection),
-    (LossPlace::ProcessesRingFull, LossKind::Process),
-    (LossPlace::CountsFull, LossKind::Unknown),
-    (LossPlace::FlowsFull, LossKind::Udp),
+/// The ledger's names for what programs lose, by index of [`subject`], each with the ring that its records go into.
+const SUBJECTS: [(LossKind, LossPlace); subject::SUBJECTS] = [
+    (LossKind::Connection, LossPlace::EventsRingFull),
+    (LossKind::Accept, LossPlace::EventsRingFull),
+    (LossKind::Unix, LossPlace::EventsRingFull),
+    (LossKind::Udp, LossPlace::EventsRingFull),
+    (LossKind::Raw, LossPlace::EventsRingFull),
+    (LossKind::Process, LossPlace::ProcessesRingFull),
+    (LossKind::PacketDrop, LossPlace::DropsRingFull),
+    (LossKind::Retransmit, LossPlace::DropsRingFull),
+    (LossKind::ResetSent, LossPlace::DropsRingFull),
+    (LossKind::ResetReceived, LossPlace::DropsRingFull),
+    (LossKind::ListenOverflow, LossPlace::DropsRingFull),
 ];
+
+/// Its names for the places, by index of [`loss`].
+fn place(index: usize, ring: LossPlace) -> LossPlace {
+    match index as u32 {
+        loss::SOCKETS_FULL => LossPlace::SocketsFull,
+        loss::INFLIGHT_FULL => LossPlace::InflightFull,
+        loss::RETURN_MISSED => LossPlace::ReturnMissed,
+        loss::COUNTS_FULL => LossPlace::CountsFull,
+        loss::FLOWS_FULL => LossPlace::FlowsFull,
+        _ => ring,
+    }
+}
 
 /// `Inflight` as a value that aya reads from a map.
 #[repr(transparent)]
@@ -50,8 +65,8 @@ pub(super) struct Watched {
 
 /// Everything that counts.
 pub(super) struct Ledger {
-    counters: PerCpuArray<MapData, u64>,
-    counted: [u64; loss::COUNT as usize],
+    counters: PerCpuArray<MapData, LossCounters>,
+    counted: LossCounters,
     watched: Vec<Watched>,
     /// Calls in flight, where each return is a program's run (the rung with kprobes).
     calls: Option<HashMap<MapData, u64, Call>>,
@@ -62,11 +77,11 @@ pub(super) struct Ledger {
 
 impl Ledger {
     pub(super) fn new(
-        counters: PerCpuArray<MapData, u64>,
+        counters: PerCpuArray<MapData, LossCounters>,
         watched: Vec<Watched>,
         calls: Option<HashMap<MapData, u64, Call>>,
     ) -> Self {
-        Self { counters, counted: [0; loss::COUNT as usize], watched, calls, unread: false, read_ns: 0 }
+        Self { counters, counted: LossCounters::default(), watched, calls, unread: false, read_ns: 0 }
     }
 
     /// Says whether a reading is due. `traffic`: the rings had something; `quiet`: the reader is about to sleep.
@@ -83,13 +98,14 @@ impl Ledger {
     /// Reads every counter and hands over what has been added.
     pub(super) fn read(&mut self, now_ns: u64, take: &mut dyn FnMut(Input<'_>)) -> io::Result<()> {
         (self.unread, self.read_ns) = (false, now_ns);
-        for (index, (place, kind)) in COUNTERS.into_iter().enumerate() {
-            let per_cpu = self.counters.get(&(index as u32), 0).map_err(io::Error::other)?;
-            let total: u64 = per_cpu.iter().sum();
-            let count = total - self.counted[index];
-            self.counted[index] = total;
-            if count > 0 {
-                take(Input::Lost { monotonic_ns: now_ns, place, kind, count });
+        let per_cpu = self.counters.get(&0, 0).map_err(io::Error::other)?;
+        for (at, counted) in self.counted.iter_mut().enumerate() {
+            for ((of, (kind, ring)), counted) in SUBJECTS.into_iter().enumerate().zip(counted) {
+                let total: u64 = per_cpu.iter().map(|counters| counters[at][of]).sum();
+                let count = total - std::mem::replace(counted, total);
+                if count > 0 {
+                    take(Input::Lost { monotonic_ns: now_ns, place: place(at, ring), kind, count });
+                }
             }
         }
         for program in &mut self.watched {
@@ -140,11 +156,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_counter_has_a_place_of_its_own() {
-        let mut places = COUNTERS.map(|(place, _)| place).to_vec();
-        places.sort_unstable();
-        places.dedup();
-        assert_eq!(places.len(), loss::COUNT as usize);
+    fn each_counter_has_a_place_and_a_kind_of_its_own() {
+        let all = (0..loss::PLACES).flat_map(|at| SUBJECTS.map(|(kind, ring)| (place(at, ring), kind)));
+        let mut counters: Vec<_> = all.collect();
+        counters.sort_unstable();
+        counters.dedup();
+        assert_eq!(counters.len(), loss::PLACES * subject::SUBJECTS);
     }
 
     #[test]

@@ -82,7 +82,7 @@ pub fn after_a_loss() {
     let before = Actor::run(&holding);
     assert_eq!(server.connections(Some(before.report.pid), None).len(), 1);
     server.signal(rustix::process::Signal::STOP);
-    let part = Part { name: "actor-flood".into(), to: at.to_string(), times: 25_000, ..Part::default() };
+    let part = Part { name: "actor-flood".into(), to: at.to_string(), times: 13_000, ..Part::default() };
     let flood = Actor::run(&Part { hang_up: true, ..part });
     let during = Actor::run(&holding);
     server.signal(rustix::process::Signal::CONT);

@@ -16,10 +16,10 @@ fn full_buffers(summary: &DropSummary) -> u64 {
     summary.unclassified_at.iter().filter(|at| udp(&at.location)).map(|at| at.count).sum()
 }
 
-/// A hundred thousand datagrams for a process that reads none of them. What its socket still holds afterwards
+/// Fifty thousand datagrams for a process that reads none of them. What its socket still holds afterwards
 /// was not dropped, the rest was.
 pub fn datagrams() {
-    const SENT: usize = 100_000;
+    const SENT: usize = 50_000;
     let mut part = acting("actor-flood-udp", "");
     let file = tempfile::NamedTempFile::new().unwrap();
     let path = file.path().to_str().unwrap();
@@ -62,7 +62,7 @@ pub fn datagrams() {
 
 /// Refused connects: each is a RST received, and each of them is the actor's, with a record or without.
 pub fn resets() {
-    const ATTEMPTS: usize = 20_000;
+    const ATTEMPTS: usize = 10_000;
     let mut part = acting("actor-flood-rst", &closed_port("127.0.0.1:0"));
     part.times = ATTEMPTS;
     let server = Server::start(&[]);

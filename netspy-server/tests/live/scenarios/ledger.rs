@@ -12,7 +12,7 @@ use rustix::{
 
 use super::{acting, closed_port};
 use crate::{
-    actor::Actor,
+    actor::{Actor, Datagrams},
     environment::Environment,
     provoke::{self, Provocation},
     server::Server,
@@ -59,6 +59,28 @@ pub fn too_many_sockets() {
         assert_eq!(lost.by_kind.get("connection"), Some(&lost.total), "{lost:?}");
         // Each connection has two ends, and both are on this machine.
         equal(2 * TIMES, recorded + at(&lost, "sockets_full"), &lost)
+    });
+}
+
+/// Few sockets are also few flows of datagrams: each datagram of another one is counted.
+pub fn too_many_flows() {
+    const TIMES: u64 = 20;
+    undisturbed(|| {
+        let server = Server::start(&["--max-sockets", "8"]);
+        let rung = server.health().programs.into_iter().find(|program| program.name == "udp").unwrap().rung;
+        let mut part = acting("actor-flows", &closed_port("127.0.0.1:0"));
+        part.times = usize::try_from(TIMES).unwrap();
+        part.datagrams = Some(Datagrams { send: vec![1], ..Datagrams::default() });
+        let actor = Actor::run(&part);
+        let (events, lost) = server.connections_and_loss(Some(actor.report.pid), None);
+        if !matches!(rung.as_str(), "kprobe" | "fentry") {
+            // Without connect and without these rungs there is nothing to see.
+            assert_eq!((events.as_slice(), at(&lost, "flows_full")), ([].as_slice(), 0));
+            return Ok(());
+        }
+        assert!(at(&lost, "flows_full") > 0, "{lost:?}");
+        assert_eq!(lost.by_kind.get("udp"), Some(&at(&lost, "flows_full")), "{lost:?}");
+        equal(TIMES, events.len() as u64 + at(&lost, "flows_full"), &lost)
     });
 }
 

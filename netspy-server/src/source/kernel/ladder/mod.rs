@@ -18,7 +18,7 @@ use aya::{
     programs::Program,
 };
 use aya_log::EbpfLogger;
-use netspy_common::{KernelLayout, MAX_INFLIGHT, MAX_SOCKETS};
+use netspy_common::{KernelLayout, MAX_FLOWS, MAX_INFLIGHT, MAX_SOCKETS};
 use thiserror::Error;
 
 pub(super) use self::attach::unload;
@@ -302,6 +302,7 @@ impl<'a> Ladder<'a> {
             .override_global("WITHOUT_KPROBES", &without_kprobes, true)
             .override_global(aya_log::LEVEL, &log_level, true)
             .map_max_entries("SOCKETS", max_sockets)
+            .map_max_entries("FLOWS", max_sockets.min(MAX_FLOWS))
             .map_max_entries("INFLIGHT", max_sockets.min(MAX_INFLIGHT));
         if !verbose {
             loader.map_max_entries("AYA_LOGS", 4096);
