@@ -13,9 +13,11 @@ use crate::domain::{Input, LossKind, LossPlace};
 
 /// How often the counters are read while there is traffic, in ns.
 const EVERY_NS: u64 = 1_000_000_000;
-/// A connect call that the kernel has begun returns at once; one that is older than this, in ns, has returned
-/// without its return having been seen.
+/// A connect call that the kernel has begun returns at once, without waiting for anything; one that is older than this,
+/// in ns, has returned without its return having been seen, unless its thread has not had a processor since.
 const CALL_AT_MOST_NS: u64 = 2_000_000_000;
+/// Nobody is kept from every processor for so long, in ns: whoever runs now has returned.
+const STARVED_AT_MOST_NS: u64 = 30_000_000_000;
 
 /// The ledger's names for what programs lose, by index of [`subject`], each with the ring that its records go into.
 const SUBJECTS: [(LossKind, LossPlace); subject::SUBJECTS] = [
@@ -124,8 +126,11 @@ impl Ledger {
     /// skipped): nobody else does when their threads make no further call.
     fn sweep(&mut self, now_ns: u64, take: &mut dyn FnMut(Input<'_>)) -> io::Result<()> {
         let Some(calls) = &mut self.calls else { return Ok(()) };
-        let is_over = |call: &Call| now_ns.saturating_sub(call.0.started_ns) > CALL_AT_MOST_NS;
-        let over: Vec<(u64, Call)> = calls.iter().flatten().filter(|(_, call)| is_over(call)).collect();
+        let is_over = |(thread, Call(call)): &(u64, Call)| {
+            let age_ns = now_ns.saturating_sub(call.started_ns);
+            age_ns > STARVED_AT_MOST_NS || age_ns > CALL_AT_MOST_NS && !wants_to_run(*thread)
+        };
+        let over: Vec<(u64, Call)> = calls.iter().flatten().filter(is_over).collect();
         for (thread, Call(call)) in over {
             match calls.remove(&thread) {
                 Ok(()) if !phase::only_its_return_tells(call.phase) => {}
@@ -142,6 +147,15 @@ impl Ledger {
         }
         Ok(())
     }
+}
+
+/// Whether the thread (`tgid << 32 | tid`) runs or would run if it had a processor: the third field of its
+/// `/proc/TGID/task/TID/stat`, after a name in parentheses (proc(5)).
+fn wants_to_run(thread: u64) -> bool {
+    let (tgid, tid) = (thread >> 32, thread & 0xffff_ffff);
+    let stat = fs::read(format!("/proc/{tgid}/task/{tid}/stat")).unwrap_or_default();
+    let state = stat.iter().rposition(|byte| *byte == b')').and_then(|end| stat.get(end + 2));
+    matches!(state, Some(b'R' | b'D'))
 }
 
 /// How often the kernel skipped a program because it would have interrupted itself, from what it tells about the
@@ -162,6 +176,25 @@ mod tests {
         counters.sort_unstable();
         counters.dedup();
         assert_eq!(counters.len(), loss::PLACES * subject::SUBJECTS);
+    }
+
+    #[test]
+    fn whoever_sleeps_or_is_gone_is_not_inside_a_call() {
+        let tgid = u64::from(std::process::id()) << 32;
+        let own = u64::try_from(rustix::thread::gettid().as_raw_nonzero().get()).unwrap();
+        assert!(wants_to_run(tgid | own), "it asks");
+        let (tell, told) = std::sync::mpsc::channel();
+        let (_keep, never) = std::sync::mpsc::channel::<()>();
+        std::thread::spawn(move || {
+            tell.send(rustix::thread::gettid().as_raw_nonzero().get()).unwrap();
+            let _ = never.recv();
+        });
+        let asleep = tgid | u64::try_from(told.recv().unwrap()).unwrap();
+        let began = std::time::Instant::now();
+        while wants_to_run(asleep) {
+            assert!(began.elapsed().as_secs() < 10, "it never fell asleep");
+        }
+        assert!(!wants_to_run(tgid | 0xffff_ffff));
     }
 
     #[test]

@@ -79,7 +79,8 @@ pub fn closed_locally() {
     assert_eq!(ends.endings(), (Some("closed_locally"), Some("closed_by_peer")));
     let srtt = ends.outbound.srtt_us.unwrap();
     assert!(srtt > 0 && srtt < 1_000_000, "{srtt} µs");
-    assert_eq!(ends.outbound.retransmits, Some(0));
+    // A machine that is very busy acknowledges too late now and then.
+    assert!(ends.outbound.retransmits.unwrap() <= 2, "{:#?}", ends.outbound);
 }
 
 pub fn closed_by_peer_over_ipv6() {
@@ -222,7 +223,8 @@ pub fn ten_thousand() {
         let sources: Vec<_> = actor.report.attempts.iter().map(|attempt| attempt.source.clone()).collect();
         let (events, lost_by_now) = ended_connections_of(actor.report.pid);
         assert!(lost_by_now > 0 || events.iter().all(|event| event.outcome == "established"));
-        assert!(events.iter().all(|event| sources.contains(&event.source)), "another's connection");
+        let other = events.iter().find(|event| !sources.contains(&event.source));
+        assert!(other.is_none(), "another's connection: {other:#?}");
         recorded += events.len();
         lost = lost_by_now;
     }
