@@ -16,7 +16,7 @@ use netspy_common::{ConnectRecord, ConnectionKey, kind, loss, role, subject};
 use crate::{
     emit,
     kernel::read_into,
-    maps::{EVENTS, Followed, INFLIGHT, Inflight, SOCKETS, UNFOLLOWED, phase},
+    maps::{BPF_NOEXIST, EEXIST, EVENTS, Followed, INFLIGHT, Inflight, SOCKETS, UNFOLLOWED, phase},
     socket::{self, AF_INET, AF_INET6, IPPROTO_TCP},
     task,
 };
@@ -29,17 +29,26 @@ pub fn enter(ctx: &ProbeContext, family: u16) {
         return; // a v4-mapped address passes through tcp_v6_connect and then tcp_v4_connect: one attempt
     }
     let thread = bpf_get_current_pid_tgid();
-    // SAFETY: the entry is this thread's own; nobody else writes it.
-    if unsafe { INFLIGHT.get(thread) }.is_some_and(|earlier| phase::only_its_return_tells(earlier.phase)) {
-        emit::lost(loss::RETURN_MISSED, subject::CONNECTION);
-    }
     let (destination, port) = parse_sockaddr(family, |target, at| read_into(target, address + at, 0));
     // SAFETY: a helper without arguments.
     let started_ns = unsafe { bpf_ktime_get_ns() };
     let call = Inflight { socket, started_ns, destination, port, family, phase: phase::CALLED };
-    if INFLIGHT.insert(thread, call, 0).is_err() {
-        emit::lost(loss::INFLIGHT_FULL, subject::CONNECTION);
-        let _ = UNFOLLOWED.insert(thread, socket, 0);
+    match INFLIGHT.insert(thread, call, BPF_NOEXIST) {
+        Ok(()) => {}
+        Err(EEXIST) => {
+            if let Some(earlier) = INFLIGHT.get_ptr_mut(thread) {
+                // SAFETY: the entry is this thread's own; nobody else writes it.
+                let earlier = unsafe { &mut *earlier };
+                if phase::only_its_return_tells(earlier.phase) {
+                    emit::lost(loss::RETURN_MISSED, subject::CONNECTION);
+                }
+                *earlier = call;
+            }
+        }
+        Err(_) => {
+            emit::lost(loss::INFLIGHT_FULL, subject::CONNECTION);
+            let _ = UNFOLLOWED.insert(thread, socket, 0);
+        }
     }
 }
 

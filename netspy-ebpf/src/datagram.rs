@@ -93,7 +93,7 @@ pub fn datagram_enter_syscall(ctx: TracePointContext) -> u32 {
 pub fn datagram_return_syscall(ctx: TracePointContext) -> u32 {
     // SAFETY: a constant offset inside the tracepoint's record.
     let Ok(returned) = (unsafe { ctx.read_at::<i64>(EXIT_RETURNED) }) else { return 0 };
-    let Some(call) = call::leave(AF_INET).or_else(|| call::leave(AF_INET6)) else { return 0 };
+    let Some(call) = call::leave(&[AF_INET, AF_INET6]) else { return 0 };
     // SAFETY: the helper checks the address.
     let family = unsafe { bpf_probe_read_user(call.argument as *const u16) }.unwrap_or(0);
     if returned == 0 && family != AF_INET && family != AF_INET6 {
@@ -110,7 +110,7 @@ pub fn datagram_return_syscall(ctx: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn leave(family: u16, returned: i32) {
-    let Some(call) = call::leave(family) else { return };
+    let Some(call) = call::leave(&[family]) else { return };
     report(call.socket, call.started_ns, returned, true, |target, at| {
         read_into(target, call.argument + at, 0)
     });

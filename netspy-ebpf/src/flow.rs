@@ -10,14 +10,10 @@ use netspy_common::{Flow, FlowKey, FlowRecord, Tuple, kind, loss, role};
 use crate::{
     emit,
     kernel::{offset, read_into, read_or_zero},
-    maps::{EVENTS, FLOWS, NEW_FLOW},
+    maps::{BPF_NOEXIST, EEXIST, EVENTS, FLOWS, NEW_FLOW},
     socket::{self, AF_INET, AF_INET6},
     task,
 };
-
-/// Insert only what is not there (uapi/linux/bpf.h).
-const BPF_NOEXIST: u64 = 1;
-const EEXIST: i32 = -17;
 
 /// Inode number of a socket; 0 for one that no process holds, such as the kernel's own.
 #[inline(always)]

@@ -1,6 +1,6 @@
 //! Reading the kernel's memory: every offset comes from the injected layout, every read is checked.
 
-use core::ffi::c_void;
+use core::{ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::helpers::{self, generated::bpf_probe_read_kernel};
 use netspy_common::{KernelLayout, MISSING};
@@ -37,6 +37,34 @@ pub fn read<T: Copy>(base: u64, offset: u32) -> Option<T> {
     }
     // SAFETY: the helper checks the address; `T` is an integer or an array of bytes.
     unsafe { helpers::bpf_probe_read_kernel((base + u64::from(offset)) as *const T) }.ok()
+}
+
+/// The first `WORDS` eight bytes of one of the kernel's structs, copied at once: each copy costs more than what it
+/// copies.
+pub struct Start<const WORDS: usize> {
+    base: u64,
+    bytes: MaybeUninit<[u64; WORDS]>,
+}
+
+impl<const WORDS: usize> Start<WORDS> {
+    /// Zeroes where there is nothing at `base`.
+    #[inline(always)]
+    pub fn of(base: u64) -> Self {
+        let mut bytes = MaybeUninit::<[u64; WORDS]>::uninit();
+        // SAFETY: the helper checks the source, and writes all of the target: zeroes where it fails.
+        unsafe { bpf_probe_read_kernel(bytes.as_mut_ptr().cast(), WORDS as u32 * 8, base as *const c_void) };
+        Self { base, bytes }
+    }
+
+    /// The field at `offset`: from the copy if it is in there, like [`read_or_zero`] otherwise.
+    #[inline(always)]
+    pub fn get<T: Copy + Default>(&self, offset: u32) -> T {
+        if offset as usize + size_of::<T>() > WORDS * 8 {
+            return read_or_zero(self.base, offset);
+        }
+        // SAFETY: it lies in the copy, which is as much aligned as the struct; `T` is an integer.
+        unsafe { self.bytes.as_ptr().cast::<u8>().add(offset as usize).cast::<T>().read() }
+    }
 }
 
 /// Reads straight into `target`, which stays as it is when that fails: for records in the rings, because a

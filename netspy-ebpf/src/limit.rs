@@ -3,14 +3,13 @@
 
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
-use aya_ebpf::bindings::BPF_NOEXIST;
 use netspy_common::{
     CountKey, CountValue, LIMIT_BUCKETS, RECORDS_AT_ONCE, RECORDS_PER_SECOND, loss, subject,
 };
 
 use crate::{
     emit,
-    maps::{COUNTED, COUNTS, DROPS, GENERATION, LIMITS},
+    maps::{BPF_NOEXIST, COUNTED, COUNTS, DROPS, GENERATION, LIMITS},
     owner::Owner,
 };
 
@@ -73,7 +72,7 @@ fn count(event: Counted, owner: &Owner) {
         let mut first: CountValue = unsafe { core::mem::zeroed() };
         owner.write(&mut first.owner);
         // Another CPU may be first: then this fails, and its entry is there.
-        let _ = COUNTS.insert(&key, &first, u64::from(BPF_NOEXIST));
+        let _ = COUNTS.insert(&key, &first, BPF_NOEXIST);
         if !counted_again(&key) {
             emit::lost(loss::COUNTS_FULL, subject::of_trouble(event.kind));
         }

@@ -10,6 +10,12 @@ use netspy_common::{
 };
 pub use netspy_common::{Inflight, phase};
 
+/// Insert only what is not there, or only what is (uapi/linux/bpf.h).
+pub const BPF_NOEXIST: u64 = 1;
+pub const BPF_EXIST: u64 = 2;
+/// It was there (uapi/asm-generic/errno-base.h).
+pub const EEXIST: i32 = -17;
+
 /// What happens to sockets, to the server.
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);

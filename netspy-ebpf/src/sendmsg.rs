@@ -33,7 +33,7 @@ pub fn raw_send_kprobe(ctx: ProbeContext) -> u32 {
 /// Their return.
 #[kretprobe]
 pub fn raw_return_kprobe(ctx: RetProbeContext) -> u32 {
-    if let Some(call) = call::leave(AF_INET).or_else(|| call::leave(AF_INET6)) {
+    if let Some(call) = call::leave(&[AF_INET, AF_INET6]) {
         sent(call.socket, call.argument, call.started_ns, ctx.ret());
     }
     0

@@ -2,7 +2,7 @@
 
 use netspy_common::Tuple;
 
-use crate::kernel::{offset, read_into, read_or_zero};
+use crate::kernel::{Start, offset, read_into, read_or_zero};
 
 pub const AF_INET: u16 = 2;
 pub const AF_INET6: u16 = 10;
@@ -55,10 +55,12 @@ pub fn family(socket: u64) -> u16 {
 /// for a socket that is not of the internet.
 #[inline(always)]
 pub fn tuple(socket: u64, tuple: &mut Tuple) {
-    let family = family(socket);
+    // `struct sock_common` begins with what is asked for most; sockets of IPv6 have their addresses further on.
+    let common = Start::<3>::of(socket);
+    let family = common.get(offset!(sock_family));
     if family == AF_INET {
-        read_into(first_four(&mut tuple.source), socket, offset!(sock_saddr));
-        read_into(first_four(&mut tuple.destination), socket, offset!(sock_daddr));
+        *first_four(&mut tuple.source) = common.get(offset!(sock_saddr));
+        *first_four(&mut tuple.destination) = common.get(offset!(sock_daddr));
     } else if family == AF_INET6 {
         read_into(&mut tuple.source, socket, offset!(sock_v6_saddr));
         read_into(&mut tuple.destination, socket, offset!(sock_v6_daddr));
@@ -67,8 +69,8 @@ pub fn tuple(socket: u64, tuple: &mut Tuple) {
     }
     tuple.family = family;
     tuple.protocol = protocol(socket);
-    tuple.source_port = read_or_zero(socket, offset!(sock_num));
-    tuple.destination_port = u16::from_be(read_or_zero(socket, offset!(sock_dport)));
+    tuple.source_port = common.get(offset!(sock_num));
+    tuple.destination_port = u16::from_be(common.get(offset!(sock_dport)));
 }
 
 /// [`tuple`] of a socket that is closed: it has given its port back by then, but remembers it.

@@ -15,7 +15,7 @@ use crate::{
     call, emit, file,
     kernel::{offset, read_or_zero},
     maps::EVENTS,
-    socket,
+    socket::{self, AF_INET, AF_INET6},
     syscall::{ENTER_ADDRESS, ENTER_FD, ENTER_LENGTH, EXIT_RETURNED},
     task,
 };
@@ -82,6 +82,13 @@ pub fn unix_enter_syscall(ctx: TracePointContext) -> u32 {
         (ctx.read_at::<u64>(ENTER_FD), ctx.read_at(ENTER_ADDRESS), ctx.read_at::<u64>(ENTER_LENGTH))
     };
     if let (Ok(fd), Ok(address), Ok(length)) = (fd, address, length) {
+        // Finding the socket costs more than the address, which tells nearly always: only a program that mistakes one kind
+        // of socket for the other gives a UNIX socket such an address, and is refused (`EINVAL`).
+        let mut family = [0; 2];
+        copy_user(family.as_mut_ptr(), 2, address);
+        if matches!(u16::from_ne_bytes(family), AF_INET | AF_INET6) {
+            return 0;
+        }
         let socket = file::socket(fd & 0xffff_ffff);
         if socket::family(socket) == AF_UNIX {
             call::enter(subject::UNIX, socket, address, length as i32);
@@ -103,7 +110,7 @@ pub fn unix_return_syscall(ctx: TracePointContext) -> u32 {
 /// Reports what the call came to; `copy(target, length, source)` copies from where the address is.
 #[inline(always)]
 fn leave(returned: i32, copy: impl Fn(*mut u8, u32, u64) -> bool) {
-    let Some(call) = call::leave(AF_UNIX) else { return };
+    let Some(call) = call::leave(&[AF_UNIX]) else { return };
     let mut family = [0; 2];
     copy(family.as_mut_ptr(), 2, call.argument);
     let is_unix = u16::from_ne_bytes(family) == AF_UNIX;
