@@ -29,7 +29,9 @@ pub fn enter(ctx: &ProbeContext, family: u16) {
         return; // a v4-mapped address passes through tcp_v6_connect and then tcp_v4_connect: one attempt
     }
     let thread = bpf_get_current_pid_tgid();
-    let (destination, port) = parse_sockaddr(family, |target, at| read_into(target, address + at, 0));
+    let read = |target: &mut [u8; 16], at| read_into(target, address + at, 0);
+    let (mut destination, port) = parse_sockaddr(family, read);
+    socket::write_scope(&mut destination, scope(family, read));
     // SAFETY: a helper without arguments.
     let started_ns = unsafe { bpf_ktime_get_ns() };
     let call = Inflight { socket, started_ns, destination, port, family, phase: phase::CALLED };
@@ -108,6 +110,7 @@ pub fn announce(socket: u64, followed: &mut Followed) -> bool {
         record.role = role::OUTBOUND;
         record.socket_type = socket::kind(socket);
         socket::tuple(socket, &mut record.tuple);
+        socket::write_scopes(socket, &mut record.tuple);
     });
     if !delivered {
         // Lost once: its outcome must not come alone and be counted again.
@@ -133,6 +136,18 @@ pub fn refused(call: &Inflight, errno: u32) {
         record.tuple.family = call.family;
         record.tuple.protocol = IPPROTO_TCP;
     });
+}
+
+/// `sin6_scope_id` of a `struct sockaddr` of `family`, read by `read(target, offset)`; 0 where it has none.
+#[inline(always)]
+pub fn scope(family: u16, read: impl Fn(&mut [u8; 16], u64)) -> u32 {
+    if family != AF_INET6 {
+        return 0;
+    }
+    // The last of these sixteen bytes is the last of a `sockaddr_in6`.
+    let mut end = [0; 16];
+    read(&mut end, 12);
+    u32::from_ne_bytes([end[12], end[13], end[14], end[15]])
 }
 
 /// Address and port of a `struct sockaddr` of `family`, read by `read(target, offset)`.

@@ -126,12 +126,9 @@ fn report(socket: u64, started_ns: u64, returned: i32, watched: bool, read: impl
         let mut start = [0; 16];
         read(&mut start, 0);
         let family = u16::from_ne_bytes([start[0], start[1]]);
-        // The last of these sixteen bytes is the last of a `sockaddr_in6`: its `sin6_scope_id`.
-        read(&mut start, 12);
-        let scope = u32::from_ne_bytes([start[12], start[13], start[14], start[15]]);
-        (key.remote, key.port) = connect::parse_sockaddr(family, read);
+        (key.remote, key.port) = connect::parse_sockaddr(family, &read);
         key.family = family;
-        key.scope = if family == AF_INET6 && flow::is_link_local(&key.remote) { scope } else { 0 };
+        key.scope = if socket::is_link_local(&key.remote) { connect::scope(family, &read) } else { 0 };
     }
     let has_ports = socket::has_ports(socket);
     if !has_ports {

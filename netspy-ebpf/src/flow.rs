@@ -39,7 +39,7 @@ pub fn connected_key(socket: u64) -> Option<FlowKey> {
     let mut key = key(socket)?;
     if key.family == AF_INET6 {
         read_into(&mut key.remote, socket, offset!(sock_v6_daddr));
-        if is_link_local(&key.remote) {
+        if socket::is_link_local(&key.remote) {
             key.scope = read_or_zero(socket, offset!(sock_bound_dev));
         }
     } else {
@@ -59,12 +59,6 @@ pub fn write_v4(target: &mut [u8; 16], family: u16, base: u64, at: u32) {
         // SAFETY: the last four of sixteen bytes.
         read_into(unsafe { &mut *(&raw mut target[12]).cast::<[u8; 4]>() }, base, at);
     }
-}
-
-/// `fe80::/10` (RFC 4291 §2.5.6): what it means depends on the interface.
-#[inline(always)]
-pub fn is_link_local(address: &[u8; 16]) -> bool {
-    address[0] == 0xfe && address[1] & 0xc0 == 0x80
 }
 
 /// The flow of a datagram socket that a packet belongs to, sent or received.
@@ -87,7 +81,7 @@ pub fn of_packet(socket: u64, tuple: &Tuple, interface: u32) -> Option<&'static 
                 [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, address[0], address[1], address[2], address[3]];
         }
         key.port = port;
-        key.scope = if is_link_local(&key.remote) { interface } else { 0 };
+        key.scope = if socket::is_link_local(&key.remote) { interface } else { 0 };
         // SAFETY: an entry lives until the server has read it; its owner does not change.
         if let Some(flow) = unsafe { FLOWS.get(&key) } {
             return Some(flow);

@@ -106,7 +106,7 @@ fn remote(socket: u64, message: u64) -> Option<FlowKey> {
         // `sin6_addr`, `sin6_scope_id`, `sin_addr` (uapi/linux/in6.h, in.h)
         if v6 {
             read_into(&mut key.remote, name, 8);
-            key.scope = if flow::is_link_local(&key.remote) { read_or_zero(name, 24) } else { 0 };
+            key.scope = if socket::is_link_local(&key.remote) { read_or_zero(name, 24) } else { 0 };
         } else {
             read_into(socket::first_four(&mut key.remote), name, 4);
         }
@@ -139,7 +139,7 @@ fn received(socket: u64, skb: u64) {
     let network = head + u64::from(read_or_zero::<u16>(skb, offset!(skb_network_header)));
     if family == AF_INET6 {
         read_into(&mut key.remote, network, 8);
-        if flow::is_link_local(&key.remote) {
+        if socket::is_link_local(&key.remote) {
             // `struct inet6_skb_parm` begins with the interface that it came through.
             key.scope = read_or_zero(skb, offset!(skb_cb));
         }

@@ -73,6 +73,32 @@ pub fn tuple(socket: u64, tuple: &mut Tuple) {
     tuple.destination_port = u16::from_be(common.get(offset!(sock_dport)));
 }
 
+/// Writes into link-local addresses of the socket which interface they belong to (`Tuple::SCOPE_AT`).
+#[inline(always)]
+pub fn write_scopes(socket: u64, record: &mut Tuple) {
+    if record.family == AF_INET6 {
+        let device: u32 = read_or_zero(socket, offset!(sock_bound_dev));
+        for address in [&mut record.source, &mut record.destination] {
+            write_scope(address, device);
+        }
+    }
+}
+
+/// Writes the interface into the address if that is link-local.
+#[inline(always)]
+pub fn write_scope(address: &mut [u8; 16], device: u32) {
+    if is_link_local(address) {
+        // SAFETY: four bytes of sixteen.
+        unsafe { *(&raw mut address[Tuple::SCOPE_AT]).cast::<[u8; 4]>() = device.to_ne_bytes() };
+    }
+}
+
+/// `fe80::/10` (RFC 4291 §2.5.6): what it means depends on the interface.
+#[inline(always)]
+pub fn is_link_local(address: &[u8; 16]) -> bool {
+    address[0] == 0xfe && address[1] & 0xc0 == 0x80
+}
+
 /// [`tuple`] of a socket that is closed: it has given its port back by then, but remembers it.
 #[inline(always)]
 pub fn tuple_at_close(socket: u64, record: &mut Tuple) {

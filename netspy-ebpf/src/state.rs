@@ -146,6 +146,7 @@ fn begun(socket: u64, established_ns: u64, role: u32) {
         record.key = ConnectionKey { socket, started_ns: now };
         record.task = followed.owner;
         socket::tuple(socket, &mut record.tuple);
+        socket::write_scopes(socket, &mut record.tuple);
         record.netns = socket::netns(socket);
         record.role = role;
         record.socket_type = socket::kind(socket);
@@ -188,6 +189,7 @@ fn closed(ctx: &RawTracePointContext, socket: u64, from: i32) {
         record.header = emit::header::<CloseRecord>(kind::CLOSE, now);
         record.key = ConnectionKey { socket, started_ns };
         socket::tuple_at_close(socket, &mut record.tuple);
+        socket::write_scopes(socket, &mut record.tuple);
         record.established_ns = established_ns;
         let sent: u64 = read_or_zero(socket, offset!(tcp_bytes_sent));
         record.bytes_sent = sent.wrapping_sub(read_or_zero(socket, offset!(tcp_bytes_retrans)));
@@ -252,6 +254,7 @@ fn settle(ctx: &RawTracePointContext, socket: u64, started_ns: u64, now: u64, es
         record.established = established;
         record.errno = errno;
         socket::tuple_at_close(socket, &mut record.tuple);
+        socket::write_scopes(socket, &mut record.tuple);
     });
     debug!(ctx, "outcome of the connect at {}: established {} errno {}", started_ns, established, errno);
 }

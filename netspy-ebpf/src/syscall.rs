@@ -39,12 +39,14 @@ pub fn enter(ctx: &TracePointContext) {
     if socket == 0 || (protocol != IPPROTO_TCP && protocol != IPPROTO_MPTCP) {
         return;
     }
-    let (destination, port) = connect::parse_sockaddr(family, |target, at| {
-        // SAFETY: the helper checks the address; sixteen bytes from 0 and from 8 lie in a sockaddr.
+    let read = |target: &mut [u8; 16], at| {
+        // SAFETY: the helper checks the address; sixteen bytes from 0, 8 and 12 lie in a sockaddr.
         if let Ok(bytes) = unsafe { bpf_probe_read_user((address + at) as *const [u8; 16]) } {
             *target = bytes;
         }
-    });
+    };
+    let (mut destination, port) = connect::parse_sockaddr(family, read);
+    socket::write_scope(&mut destination, connect::scope(family, read));
     // SAFETY: a helper without arguments.
     let started_ns = unsafe { bpf_ktime_get_ns() };
     let call = Inflight { socket, started_ns, destination, port, family, phase: phase::CALLED };

@@ -153,7 +153,7 @@ fn sent(skb: u64, v6: bool) {
     let Some(mut key) = flow::key(socket) else { return };
     let datagram = Datagram::of(skb, v6);
     key.port = datagram.end(1, key.family, &mut key.remote);
-    if v6 && flow::is_link_local(&key.remote) {
+    if v6 && socket::is_link_local(&key.remote) {
         let route = read_or_zero::<u64>(skb, offset!(skb_refdst)) & !1;
         key.scope = read_or_zero(read_or_zero(route, offset!(dst_dev)), offset!(dev_ifindex));
     }
@@ -175,7 +175,7 @@ fn received(socket: u64, skb: u64, length: i32) {
     let v6 = read_or_zero::<u16>(skb, offset!(skb_protocol)) == 0x86dd_u16.to_be();
     let datagram = Datagram::of(skb, v6);
     key.port = datagram.end(0, key.family, &mut key.remote);
-    if v6 && flow::is_link_local(&key.remote) {
+    if v6 && socket::is_link_local(&key.remote) {
         // `struct inet6_skb_parm` begins with the interface that it came through.
         key.scope = read_or_zero(skb, offset!(skb_cb));
     }

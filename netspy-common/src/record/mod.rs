@@ -135,6 +135,10 @@ pub struct ProcessId {
 }
 
 /// Both ends of a packet or socket, seen from its sender.
+///
+/// A socket's link-local IPv6 address (`fe80::/10`) belongs to an interface. Bytes 2 to 7 of such an address are zero
+/// (RFC 4291 §2.5.6): in records of connections the interface's index stands from [`Tuple::SCOPE_AT`] on, in the
+/// machine's byte order. The addresses in packets are as they came.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tuple {
@@ -150,6 +154,11 @@ pub struct Tuple {
     pub family: u16,
     /// IP protocol number (6 TCP, 17 UDP, …); 0 where unknown.
     pub protocol: u16,
+}
+
+impl Tuple {
+    /// First of the four bytes of a socket's link-local address that hold its interface.
+    pub const SCOPE_AT: usize = 4;
 }
 
 /// Names one connection of one socket for as long as the system is up.

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use netspy_common::ConnectionKey;
+use netspy_common::{ConnectionKey, Tuple};
 
 use super::Ends;
 use crate::domain::{Endpoint, ProcessId, Thread};
@@ -54,6 +54,13 @@ impl Fields<'_> {
         String::from_utf8_lossy(&padded[..end]).into_owned()
     }
 
+    /// Both ends of a socket.
+    pub(super) fn scoped_ends(&mut self) -> Ends {
+        let ends = self.ends();
+        Ends { source: ends.source.map(scoped), destination: ends.destination.map(scoped), ..ends }
+    }
+
+    /// Both ends of a packet.
     pub(super) fn ends(&mut self) -> Ends {
         let (source, destination): ([u8; 16], [u8; 16]) = (self.take(), self.take());
         let (source_port, destination_port) = (self.u16(), self.u16());
@@ -64,6 +71,20 @@ impl Fields<'_> {
             source: endpoint(family, source, source_port),
             destination: endpoint(family, destination, destination_port),
         }
+    }
+}
+
+/// Takes out of a socket's link-local address which interface it belongs to ([`Tuple::SCOPE_AT`]).
+fn scoped(end: Endpoint) -> Endpoint {
+    match end.ip {
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => {
+            let mut octets = ip.octets();
+            let at = &mut octets[Tuple::SCOPE_AT..][..4];
+            let scope = at.iter().rev().fold(0, |scope, byte| scope << 8 | u32::from(*byte));
+            at.fill(0);
+            Endpoint { ip: Ipv6Addr::from(octets).into(), scope, ..end }
+        }
+        _ => end,
     }
 }
 

@@ -100,7 +100,7 @@ impl Fields<'_> {
     }
 
     pub(super) fn connect(&mut self, time_ns: u64) -> RawConnect {
-        let (key, thread, ends) = (self.key(), self.thread(), self.ends());
+        let (key, thread, ends) = (self.key(), self.thread(), self.scoped_ends());
         let (errno, netns) = (self.u32(), self.u32());
         let role = self.role();
         let socket_type = u8::try_from(self.u32()).unwrap_or(0);
@@ -108,7 +108,7 @@ impl Fields<'_> {
     }
 
     pub(super) fn outcome(&mut self, time_ns: u64) -> RawOutcome {
-        let (key, ends) = (self.key(), self.ends());
+        let (key, ends) = (self.key(), self.scoped_ends());
         let (established, errno) = (self.u32() == 1, self.u32());
         RawOutcome { time_ns, key, ends, established, errno }
     }
@@ -121,7 +121,7 @@ impl Fields<'_> {
         RawClose {
             time_ns,
             key: self.key(),
-            ends: self.ends(),
+            ends: self.scoped_ends(),
             established_ns: self.u64(),
             bytes_sent: self.u64(),
             bytes_received: self.u64(),

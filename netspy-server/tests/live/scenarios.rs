@@ -41,6 +41,7 @@ pub const TABLE: &[(&str, fn())] = &[
     ("non_blocking_connect_given_up_is_aborted", connects::aborted),
     ("ipv6_connect_is_established", connects::ipv6),
     ("ipv6_connect_is_refused", connects::ipv6_refused),
+    ("ipv6_connect_to_a_link_local_address_names_its_interface", connects::link_local),
     ("v4_mapped_connect_is_one_event", connects::v4_mapped),
     ("v4_mapped_connect_is_refused_once", connects::v4_mapped_refused),
     ("a_connection_closed_here_has_its_bytes_and_duration_at_both_ends", lifecycle::closed_locally),

@@ -138,8 +138,9 @@ fn internet(answer: &InetResponse, protocol: u8) -> Option<Found> {
         family: u16::from(header.family),
         protocol,
         socket_type: if stream { libc::SOCK_STREAM } else { libc::SOCK_DGRAM } as u8,
-        local: endpoint(id.source_address, id.source_port),
-        remote: endpoint(id.destination_address, id.destination_port).filter(|_| state != State::Listening),
+        local: endpoint(id.source_address, id.source_port, id.interface_id),
+        remote: endpoint(id.destination_address, id.destination_port, id.interface_id)
+            .filter(|_| state != State::Listening),
         path: None,
         inode: header.inode,
         peer: 0,
@@ -148,8 +149,10 @@ fn internet(answer: &InetResponse, protocol: u8) -> Option<Found> {
     })
 }
 
-fn endpoint(ip: IpAddr, port: u16) -> Option<Endpoint> {
-    (port != 0 || !ip.is_unspecified()).then_some(Endpoint { ip, port, scope: 0 })
+/// `interface` is the socket's, which a link-local address belongs to.
+fn endpoint(ip: IpAddr, port: u16, interface: u32) -> Option<Endpoint> {
+    let scope = matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local()).then_some(interface).unwrap_or(0);
+    (port != 0 || !ip.is_unspecified()).then_some(Endpoint { ip, port, scope })
 }
 
 fn unix(answer: &UnixResponse) -> Option<Found> {

@@ -142,6 +142,26 @@ pub fn ipv6_refused() {
     assert_eq!(event.source_ip.as_deref(), Some("::1"));
 }
 
+/// The same address may exist at every interface: which one it was is part of the destination.
+pub fn link_local() {
+    let mut part = acting("actor-ll", "[fe80::1%2]:81");
+    let commands = [
+        "link add here type veth peer name there",
+        "address add fe80::1/64 dev there nodad",
+        "link set there up",
+        "link set here up",
+    ];
+    part.namespace = Some(commands.map(|command| format!("/usr/sbin/ip {command}")).to_vec());
+    let actor = Actor::run(&part);
+    assert_eq!(actor.attempt().errno, libc::ECONNREFUSED);
+    let events = connections_of(actor.report.pid);
+    assert_eq!(events.len(), 1, "{events:#?}");
+    assert_failed(&events[0], "refused", "handshake", libc::ECONNREFUSED, "ECONNREFUSED");
+    assert_eq!(events[0].destination, "[fe80::1%2]:81");
+    let source = events[0].source.as_deref().unwrap();
+    assert!(source.starts_with("[fe80::1%2]:"), "{source}");
+}
+
 pub fn v4_mapped() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
