@@ -104,7 +104,9 @@ fn explained(
     if os_error == Some(ENOTSUPP) {
         return (
             format!("this kernel cannot attach programs to the entry of {target}"),
-            "use a kernel built with CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS=y".to_owned(),
+            "use a kernel built with CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS=y, of 6.6 or later for a function with more \
+             than six arguments"
+                .to_owned(),
         );
     }
     if rung != Rung::Tracepoint && !listed(target) {
