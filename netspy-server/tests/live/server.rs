@@ -270,6 +270,13 @@ pub fn health() -> Health {
     shared().health()
 }
 
+/// How often the kernel has skipped a program of the shared server, if that runs.
+pub fn skipped() -> u64 {
+    let running = SHARED.get().filter(|server| server.child.lock().unwrap().is_some());
+    let lost = running.and_then(|server| server.try_health().ok()?.lost);
+    lost.map_or(0, |lost| lost.by_place.get("skipped").copied().unwrap_or(0))
+}
+
 /// The rung that connects are traced on; also makes sure that the server runs before something happens.
 pub fn rung() -> String {
     let connection = health().programs.into_iter().find(|program| program.name == "connection").unwrap();
