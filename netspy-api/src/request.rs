@@ -1,7 +1,65 @@
 //! What may be asked. The same names as JSON members of a POST and as query parameters of a GET.
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+
+/// Conditions on events; all given ones must hold. An absent or empty one is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Conditions {
+    /// Another name for `command`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<String>,
+    /// Exact path of the executable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exe: Option<String>,
+    /// User id in the initial user namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// Systemd unit that the process runs in; `nginx` stands for `nginx.service`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// Container of the process: its id or the first 12 or more digits of it, or its name (LXC).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+    /// `outbound` or `inbound` connections; `received`, `sent` or `forwarded` packets that were dropped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub direction: Option<String>,
+    /// Protocol by name, such as `tcp`, `udp`, `icmp` or `unix`, or its IP protocol number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "name_or_number")]
+    pub protocol: Option<String>,
+    /// Family of the socket: `inet`, `inet6`, `unix` or its `AF_*` number. A v4-mapped address is `inet6`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "name_or_number")]
+    pub family: Option<String>,
+    /// Address of this machine's end, or a network such as `10.0.0.0/8` that it is in. A dropped packet matches with
+    /// either end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local: Option<String>,
+    /// Port of this machine's end, or a range such as `8000-8999`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "name_or_number")]
+    pub local_port: Option<String>,
+    /// Address of the other end, or a network such as `2001:db8::/32` that it is in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote: Option<String>,
+    /// Port of the other end, or a range.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "name_or_number")]
+    pub remote_port: Option<String>,
+    /// Outcomes of connections, separated by commas: `pending`, `unanswered`, `established`, `refused`, `reset`,
+    /// `timed_out`, `unreachable`, `aborted`, `failed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+    /// Errno of a connection that failed: its name, such as `ECONNREFUSED`, or its number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "name_or_number")]
+    pub errno: Option<String>,
+    /// The kernel's name for why it dropped a packet or sent a RST, such as `NO_SOCKET`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drop_reason: Option<String>,
+}
 
 /// Parameters of the two summaries. Unknown members are ignored; all given conditions must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -16,12 +74,23 @@ pub struct SummaryRequest {
     /// Another name for `command`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process_name: Option<String>,
-    /// Length of the window that ends now, in seconds; absent or 0 for 60.
+    /// Length of the window in seconds; absent or 0 for 60. Not together with `since`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 315_360_000))]
     pub duration_seconds: Option<i64>,
     /// Another name for `duration_seconds`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 315_360_000))]
     pub duration: Option<i64>,
+    /// First moment: RFC 3339, or how long ago, such as `90s`, `10m`, `2h` or `7d`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Last moment, likewise; absent for now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// The rest.
+    #[serde(flatten)]
+    pub conditions: Conditions,
 }
 
 /// Parameters of the two lists.
@@ -37,21 +106,31 @@ pub struct ListRequest {
     /// Another name for `command`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process_name: Option<String>,
-    /// Length of the window that ends now, in seconds; absent or 0 for 3600. Not together with `since`.
+    /// Length of the window in seconds; absent or 0 for 3600 (`/api/events`: everything that is kept). Not together
+    /// with `since`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 315_360_000))]
     pub duration_seconds: Option<i64>,
     /// Another name for `duration_seconds`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 315_360_000))]
     pub duration: Option<i64>,
-    /// First moment, RFC 3339.
+    /// First moment: RFC 3339, or how long ago, such as `90s`, `10m`, `2h` or `7d`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
-    /// Last moment, RFC 3339; absent for now.
+    /// Last moment, likewise; absent for now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
     /// Most events to return, 1 to 10,000; absent or 0 for 100.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 10_000))]
     pub limit: Option<u32>,
+    /// Where to go on: `next_cursor` of the answer before, with the same conditions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+    /// The rest.
+    #[serde(flatten)]
+    pub conditions: Conditions,
 }
 
 /// Parameters of `/api/events`: those of the lists, and the type.
@@ -65,4 +144,9 @@ pub struct EventsRequest {
     /// The rest.
     #[serde(flatten)]
     pub list: ListRequest,
+}
+
+/// Both `443` and `"443"` in JSON.
+fn name_or_number(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": ["string", "integer", "null"]})
 }

@@ -30,8 +30,8 @@ pub struct Sampled {
     pub counted: u64,
     /// Of these, events with a record of their own.
     pub recorded: u64,
-    /// Where a pid or name was asked for: further events without a record whose owner is not known. Any of them
-    /// may match.
+    /// Further events without a record of which any may match: a pid or name was asked for, and whose they are is not
+    /// known; or an address, which is not known of them.
     pub unattributed: u64,
 }
 
@@ -129,8 +129,11 @@ pub struct EventsByPid<T> {
 
     /// Events that match, whatever the limit.
     pub total_count: Option<u64>,
-    /// Whether the limit left any out.
+    /// Whether the limit left any out after these.
     pub truncated: bool,
+    /// If it did: what to ask for as `cursor`, with the same conditions, to get what comes after these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
     /// Drops: how many have a record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sampled: Option<Sampled>,
@@ -147,6 +150,7 @@ impl<T> Default for EventsByPid<T> {
             total_pids: 0,
             total_count: None,
             truncated: false,
+            next_cursor: None,
             sampled: None,
             lost: None,
         }
@@ -164,6 +168,9 @@ pub struct EventList {
     pub count: u64,
     /// Events that match, whatever the limit.
     pub total_count: u64,
+    /// If there are more after these: what to ask for as `cursor`, with the same conditions, to get them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
     /// When the window ends, RFC 3339, whole seconds, in the server's zone.
     pub query_time: String,
     /// The conditions as they were understood.
@@ -250,13 +257,22 @@ pub struct Health {
     pub lost: Option<Lost>,
 }
 
-/// Body of every answer that is not a success.
+/// Body of every answer that is not a success: the members of RFC 9457, and those of the earlier netspy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ErrorBody {
+    /// `about:blank`: the status says what kind of problem it is.
+    #[serde(rename = "type")]
+    pub problem_type: String,
     /// Text of the status code, such as `Bad Request`.
-    pub error: String,
+    pub title: String,
+    /// The status code.
+    pub status: u16,
     /// What was wrong and what to send instead.
+    pub detail: String,
+    /// `title` under its earlier name.
+    pub error: String,
+    /// `detail` under its earlier name.
     pub message: String,
 }
 

@@ -7,6 +7,8 @@
 
 #[path = "http_contract/answers.rs"]
 mod answers;
+#[path = "http_contract/conditions.rs"]
+mod conditions;
 #[path = "http_contract/refusals.rs"]
 mod refusals;
 #[path = "http_contract/server.rs"]

@@ -136,7 +136,8 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    const ALL: [Self; 9] = [
+    /// Each of them once.
+    pub const ALL: [Self; 9] = [
         Self::Pending,
         Self::Unanswered,
         Self::Established,

@@ -23,9 +23,9 @@ pub use close::{Close, Ending, Traffic};
 pub use connection::{Connection, Direction, Endpoint, Outcome, Stage, Verdict};
 pub use count::{Counted, CountedKind, ReasonCounts, Unrecorded};
 pub use drop_class::{DropClass, NO_REASON, explain, is_explained};
-pub use errno::errno_name;
+pub use errno::{errno_name, errno_of_name};
 pub use existing::{ExistingSocket, Role as SocketRole};
-pub use filter::{End, Filter, Window};
+pub use filter::{End, Filter, Place, Window, as_kernel_keeps, is_short_id};
 pub use history::{
     Barrier, Batch, ConnectionCounts, Group, GroupBy, History, HistoryError, Keep, Page, Sink, Sum,
 };

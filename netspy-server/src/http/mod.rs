@@ -80,7 +80,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/health", get(status::health))
         .route("/api/programs", get(status::programs))
         .route("/api/listeners", get(listeners::list))
-        .route("/api/events", get(events::list))
+        .route("/api/events", get(events::list).post(events::list))
         .route("/api/connection-summary", get(connections::summary).post(connections::summary))
         .route("/api/packet-drop-summary", get(drops::summary).post(drops::summary))
         .route("/api/list-connections", get(connections::list).post(connections::list))

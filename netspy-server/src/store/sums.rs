@@ -69,7 +69,7 @@ pub(super) fn top(
     };
     let kinds = (Rollup::ConnectionsByMinute, Rollup::ConnectionsByHour);
     let window = (filter.window.since_ns.div_euclid(MINUTE_NS), filter.window.until_ns.div_euclid(MINUTE_NS));
-    let classes = codes::classes(filter.direction, filter.verdict);
+    let classes = codes::classes(filter.direction, &filter.verdicts);
     let mut sums = HashMap::<Key, Sum>::new();
     let what = match by {
         GroupBy::Process => "program, class, count, bytes_sent, bytes_received",

@@ -106,6 +106,8 @@ pub(crate) const LIST: Keys = &[
 pub(crate) const LIST_TOO: Keys = &[("total_count", Is::U64), ("truncated", Is::Flag), ("lost", Is::Object)];
 /// Of what is also counted in the kernel.
 pub(crate) const SAMPLED: Keys = &[("sampled", Is::Object)];
+/// Of a list that goes on.
+pub(crate) const GOES_ON: Keys = &[("next_cursor", Is::Text)];
 
 /// 1.4
 pub(crate) const EVENTS: Keys = &[

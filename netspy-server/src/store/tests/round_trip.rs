@@ -105,7 +105,7 @@ fn every_verdict_can_be_asked_for() {
     }
     assert_eq!(expected.len(), 9, "all of them: {expected:?}");
     for (verdict, count) in expected {
-        let filter = Filter { verdict: Some(verdict), ..ALL };
+        let filter = Filter { verdicts: vec![verdict], ..ALL };
         let page = history.connections(&filter, 200).unwrap();
         assert!(page.rows.iter().all(|row| row.outcome.verdict() == verdict));
         assert_eq!((page.total, page.rows.len() as u64), (count, count), "{verdict:?}");
@@ -268,7 +268,7 @@ fn every_kind_of_trouble_and_of_count_and_of_loss() {
     }
     for (n, kind) in kinds.enumerate() {
         let matching = [(("R".to_owned(), "L".to_owned()), n as u64 + 1)].into();
-        assert_eq!(history.unrecorded(kind, &named("curl")).unwrap(), Unrecorded { matching, of_nobody: 0 });
+        assert_eq!(history.unrecorded(kind, &named("curl")).unwrap(), Unrecorded { matching, undecided: 0 });
     }
     assert_eq!(history.losses(EVER).unwrap(), lost);
 }

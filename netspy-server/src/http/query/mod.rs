@@ -1,5 +1,12 @@
 //! Parameters as they are meant: defaults, synonyms, and which of them go together.
 
+mod conditions;
+mod cursor;
+
+use std::collections::BTreeMap;
+
+pub(super) use self::conditions::{OF_CONNECTIONS, OF_PACKETS};
+pub(super) use self::cursor::{Cursor, Kind};
 use super::error::Failure;
 use super::params::Params;
 use crate::domain::{Filter, Window};
@@ -15,15 +22,32 @@ const LIST_SECONDS: i64 = 3_600;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SummaryQuery {
     pub(super) filter: Filter,
+    /// Length of the window.
     pub(super) duration_seconds: i64,
-    pub(super) now_ns: i64,
+    /// When it ends.
+    pub(super) end_ns: i64,
+    /// Whether that was asked for, and is not just now.
+    pub(super) has_end: bool,
+    /// Conditions besides pid and name, as they were given.
+    pub(super) conditions: BTreeMap<&'static str, String>,
 }
 
 impl SummaryQuery {
+    /// The last minute, unless asked for otherwise.
     pub(super) fn parse(params: &Params, now_ns: i64) -> Result<Self, Failure> {
-        let duration_seconds = duration(params)?.unwrap_or(SUMMARY_SECONDS);
-        let window = Window { since_ns: before(now_ns, duration_seconds), until_ns: i64::MAX };
-        Ok(Self { filter: filter(params, window)?, duration_seconds, now_ns })
+        let asked = Asked::parse(params, now_ns)?;
+        let window = asked.window(before(asked.end_ns(), SUMMARY_SECONDS))?;
+        let seconds = |ns: i64| ns / 1_000_000_000 + i64::from(ns % 1_000_000_000 > 0);
+        let duration_seconds = asked.duration_seconds.or_else(|| {
+            asked.since_ns.map(|since_ns| seconds(asked.end_ns().saturating_sub(since_ns)).max(0))
+        });
+        Ok(Self {
+            filter: conditions::filter(params, window)?,
+            duration_seconds: duration_seconds.unwrap_or(SUMMARY_SECONDS),
+            end_ns: asked.end_ns(),
+            has_end: asked.until_ns.is_some(),
+            conditions: conditions::given(params)?,
+        })
     }
 }
 
@@ -32,6 +56,10 @@ impl SummaryQuery {
 pub(super) struct ListQuery {
     pub(super) filter: Filter,
     pub(super) limit: u32,
+    /// Where it goes on.
+    pub(super) cursor: Option<Cursor>,
+    /// Conditions besides pid and name, as they were given.
+    pub(super) conditions: BTreeMap<&'static str, String>,
     /// Both as they were asked for.
     pub(super) since_ns: Option<i64>,
     pub(super) until_ns: Option<i64>,
@@ -50,39 +78,30 @@ impl ListQuery {
         Self::parse_with(params, now_ns, |_| i64::MIN)
     }
 
-    /// A window without `until` has no end, rather than `now` for one: the wall time of an event is computed
-    /// from the kernel's clock, and may be a little later than the server thinks it is.
     fn parse_with(
         params: &Params,
         now_ns: i64,
         default_since: impl FnOnce(i64) -> i64,
     ) -> Result<Self, Failure> {
-        let (asked_since, asked_until) = (params.moment("since")?, params.moment("until")?);
-        let duration_seconds = duration(params)?;
-        let end_ns = asked_until.unwrap_or(now_ns);
-        let since_ns = match (asked_since, duration_seconds) {
-            (Some(_), Some(_)) => {
-                return Err(Failure::invalid(
-                    "since and duration_seconds both say where the window begins: give one of them",
-                ));
-            }
-            (Some(since), None) => since,
-            (None, Some(duration)) => before(end_ns, duration),
-            (None, None) => default_since(end_ns),
-        };
-        let until_ns = asked_until.unwrap_or(i64::MAX);
-        if since_ns > until_ns {
-            return Err(Failure::invalid("since must not be later than until"));
-        }
+        let asked = Asked::parse(params, now_ns)?;
+        let window = asked.window(default_since(asked.end_ns()))?;
         let limit = params.number("limit", 0..=MOST_EVENTS, "0 for 100")?;
         Ok(Self {
-            filter: filter(params, Window { since_ns, until_ns })?,
+            filter: conditions::filter(params, window)?,
             limit: limit.map_or(DEFAULT_EVENTS, |limit| limit as u32),
-            since_ns: asked_since,
-            until_ns: asked_until,
-            duration_seconds,
+            cursor: params.read("cursor", "the next_cursor of an answer", Cursor::parse)?,
+            conditions: conditions::given(params)?,
+            since_ns: asked.since_ns,
+            until_ns: asked.until_ns,
+            duration_seconds: asked.duration_seconds,
             now_ns,
         })
+    }
+
+    /// Events of this kind that are listed here, and one more if there are more.
+    pub(super) fn page(&self, kind: Kind) -> (Filter, u32) {
+        let after = self.cursor.map(|cursor| cursor.place(kind));
+        (Filter { after, ..self.filter.clone() }, self.limit + 1)
     }
 
     /// When the window ends.
@@ -91,27 +110,63 @@ impl ListQuery {
     }
 }
 
-fn filter(params: &Params, window: Window) -> Result<Filter, Failure> {
-    let pid = params.number("pid", 0..=u32::MAX.into(), "0 for any")?;
-    let process =
-        one_of(("command", params.text("command")?), ("process_name", params.text("process_name")?))?;
-    Ok(Filter { pid: pid.map(|pid| pid as u32), process, ..Filter::within(window) })
+/// Where a window begins and ends, as far as the request says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Asked {
+    since_ns: Option<i64>,
+    until_ns: Option<i64>,
+    duration_seconds: Option<i64>,
+    now_ns: i64,
+}
+
+impl Asked {
+    fn parse(params: &Params, now_ns: i64) -> Result<Self, Failure> {
+        let (since_ns, until_ns) = (params.moment("since", now_ns)?, params.moment("until", now_ns)?);
+        let duration_seconds = duration(params)?;
+        if since_ns.is_some() && duration_seconds.is_some() {
+            return Err(Failure::invalid(
+                "since and duration_seconds both say where the window begins: give one of them",
+            ));
+        }
+        Ok(Self { since_ns, until_ns, duration_seconds, now_ns })
+    }
+
+    fn end_ns(&self) -> i64 {
+        self.until_ns.unwrap_or(self.now_ns)
+    }
+
+    /// A window without `until` has no end, rather than `now` for one: the wall time of an event is computed
+    /// from the kernel's clock, and may be a little later than the server thinks it is.
+    fn window(&self, default_since_ns: i64) -> Result<Window, Failure> {
+        let since_ns = match (self.since_ns, self.duration_seconds) {
+            (Some(since), _) => since,
+            (None, Some(duration)) => before(self.end_ns(), duration),
+            (None, None) => default_since_ns,
+        };
+        let until_ns = self.until_ns.unwrap_or(i64::MAX);
+        if since_ns > until_ns {
+            return Err(Failure::invalid("since must not be later than until"));
+        }
+        Ok(Window { since_ns, until_ns })
+    }
 }
 
 fn duration(params: &Params) -> Result<Option<i64>, Failure> {
     let seconds = |name| params.number(name, 0..=LONGEST_SECONDS, "seconds; 0 for the default");
     let duration =
-        one_of(("duration_seconds", seconds("duration_seconds")?), ("duration", seconds("duration")?))?;
+        one_of([("duration_seconds", seconds("duration_seconds")?), ("duration", seconds("duration")?)])?;
     Ok(duration.map(|seconds| seconds as i64))
 }
 
-/// The value of two parameters that mean the same.
-fn one_of<T: PartialEq>(a: (&str, Option<T>), b: (&str, Option<T>)) -> Result<Option<T>, Failure> {
-    match (a.1, b.1) {
-        (Some(first), Some(second)) if first != second => {
-            Err(Failure::invalid(format!("{} and {} mean the same but differ: give one of them", a.0, b.0)))
+/// The value of parameters that mean the same.
+fn one_of<T: PartialEq, const N: usize>(named: [(&str, Option<T>); N]) -> Result<Option<T>, Failure> {
+    let mut given = named.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    let Some((first, value)) = given.next() else { return Ok(None) };
+    match given.find(|(_, other)| *other != value) {
+        Some((other, _)) => {
+            Err(Failure::invalid(format!("{first} and {other} mean the same but differ: give one of them")))
         }
-        (first, second) => Ok(first.or(second)),
+        None => Ok(Some(value)),
     }
 }
 
@@ -144,6 +199,7 @@ mod tests {
             assert_eq!((summary.filter.pid, summary.filter.process), (None, None));
             assert_eq!(summary.duration_seconds, 60);
             assert_eq!(summary.filter.window, Window { since_ns: NOW - 60 * SECOND, until_ns: i64::MAX });
+            assert_eq!(summary.end_ns, NOW);
 
             let list = ListQuery::parse(&json(body), NOW).unwrap();
             assert_eq!(list.filter.window, Window { since_ns: NOW - 3600 * SECOND, until_ns: i64::MAX });
@@ -162,9 +218,9 @@ mod tests {
             process_name: Some("curl".into()),
             duration_seconds: Some(30),
             duration: Some(30),
-            since: None,
             until: Some("1970-01-01T00:01:40Z".into()),
             limit: Some(10_000),
+            ..ListRequest::default()
         };
         let request = EventsRequest { event_type: Some("connection".into()), list: list.clone() };
         let params = json(&serde_json::to_string(&request).unwrap());
@@ -183,6 +239,24 @@ mod tests {
         let params = json(&serde_json::to_string(&summary).unwrap());
         let query = SummaryQuery::parse(&params, NOW).unwrap();
         assert_eq!((query.duration_seconds, query.filter.process.as_deref()), (5, Some("x")));
+    }
+
+    #[test]
+    fn moments_may_be_so_long_ago() {
+        for (ago, seconds) in
+            [("0s", 0), ("90s", 90), ("10m", 600), ("2h", 7_200), ("7d", 604_800), ("1w", 604_800)]
+        {
+            let params = json(&format!(r#"{{"since":"{ago}"}}"#));
+            let query = ListQuery::parse(&params, NOW).unwrap();
+            assert_eq!(query.filter.window.since_ns, NOW - seconds * SECOND, "{ago}");
+            assert_eq!(SummaryQuery::parse(&params, NOW).unwrap().duration_seconds, seconds, "{ago}");
+        }
+        let summary = SummaryQuery::parse(&json(r#"{"since":"10m","until":"5m"}"#), NOW).unwrap();
+        assert_eq!((summary.duration_seconds, summary.end_ns), (300, NOW - 300 * SECOND));
+        assert_eq!(summary.filter.window.until_ns, NOW - 300 * SECOND);
+        for wrong in ["", "m", "10", "-1m", "+1m", "1.5h", "10 m", "10y", "99999999999999w", "5µ"] {
+            assert!(refused(&format!(r#"{{"since":"{wrong}"}}"#)).contains("or how long ago"), "{wrong}");
+        }
     }
 
     #[test]
