@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::{
     ConnectionEvent, ConnectionSummary, DropEvent, DropSummary, ErrorBody, EventList, EventsByPid,
-    EventsRequest, Health, ListRequest, Listeners, Programs, SummaryRequest,
+    EventsRequest, Health, ListRequest, Listeners, Programs, SummaryRequest, TopList, TopRequest,
 };
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -160,6 +160,11 @@ impl Client {
     /// The newest events, of one type or of all.
     pub async fn events(&self, request: &EventsRequest) -> Result<EventList, ClientError> {
         self.send(self.http.get(self.url("api/events")).query(request)).await
+    }
+
+    /// The groups of most events.
+    pub async fn top(&self, request: &TopRequest) -> Result<TopList, ClientError> {
+        self.post("api/top", request).await
     }
 
     /// What is traced, and how.

@@ -12,8 +12,8 @@ mod response;
 
 pub use client::{Client, ClientError};
 pub use event::{Ancestor, ConnectionEvent, DropEvent, Event, TroubleEvent};
-pub use request::{Conditions, EventsRequest, ListRequest, SummaryRequest};
+pub use request::{Conditions, EventsRequest, ListRequest, SummaryRequest, TopRequest};
 pub use response::{
     ConnectionSummary, DropSummary, ErrorBody, EventList, EventsByPid, Health, Listeners, ListeningSocket,
-    Location, Lost, Program, Programs, RefusedRung, Sampled,
+    Location, Lost, Program, Programs, RefusedRung, Sampled, TopGroup, TopList,
 };

@@ -146,6 +146,51 @@ pub struct EventsRequest {
     pub list: ListRequest,
 }
 
+/// Parameters of `/api/top`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct TopRequest {
+    /// `connection` or `packet_drop`; absent for `connection`.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub event_type: Option<String>,
+    /// `process`, `exe`, `uid`; of connections also `destination`, `destination_ip`, `destination_port`, `outcome`; of
+    /// drops also `drop_reason`. Absent for `process`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Most groups to return, 1 to 1,000; absent or 0 for 10.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 1_000))]
+    pub limit: Option<u32>,
+    /// Exact name of the process or thread.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<String>,
+    /// Exact path of the executable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exe: Option<String>,
+    /// User id in the initial user namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// `outbound` or `inbound` connections.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub direction: Option<String>,
+    /// Outcomes of connections, separated by commas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+    /// The kernel's name for why it dropped a packet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drop_reason: Option<String>,
+    /// Length of the window in seconds; absent or 0 for 3600. Not together with `since`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 315_360_000))]
+    pub duration_seconds: Option<i64>,
+    /// First moment: RFC 3339, or how long ago, such as `90s`, `10m`, `2h` or `7d`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Last moment, likewise; absent for now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+}
+
 /// Both `443` and `"443"` in JSON.
 fn name_or_number(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": ["string", "integer", "null"]})

@@ -181,6 +181,46 @@ pub struct EventList {
     pub lost: Option<Lost>,
 }
 
+/// Answer of `/api/top`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct TopList {
+    /// `connection` or `packet_drop`: what is counted.
+    #[serde(rename = "type")]
+    pub event_type: String,
+    /// What they are grouped by.
+    pub by: String,
+    /// Those of most events first.
+    pub groups: Vec<TopGroup>,
+    /// When the window begins, RFC 3339: with a whole minute; beyond the retention of the minutes, with a whole hour.
+    pub since: String,
+    /// When it ends, RFC 3339, whole seconds, in the server's zone.
+    pub query_time: String,
+    /// What the window is missing.
+    pub lost: Option<Lost>,
+}
+
+/// Events that have something in common.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct TopGroup {
+    /// What: a name, path, number, address or `address:port`; absent where it is not known, and for `others`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// Whether it is the sum of groups that were too many to be kept apart.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub others: bool,
+    /// Of a destination or port: the IP protocol by name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<String>,
+    /// How many events.
+    pub count: u64,
+    /// Connections: payload sent, in bytes.
+    pub bytes_sent: u64,
+    /// Connections: payload received, in bytes.
+    pub bytes_received: u64,
+}
+
 /// One traced event and how it is traced.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]

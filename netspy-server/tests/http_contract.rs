@@ -15,5 +15,7 @@ mod refusals;
 mod server;
 #[path = "http_contract/shapes.rs"]
 mod shapes;
+#[path = "http_contract/top.rs"]
+mod top;
 #[path = "http_contract/troubles.rs"]
 mod troubles;

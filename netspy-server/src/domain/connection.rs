@@ -113,7 +113,7 @@ impl Outcome {
 }
 
 /// One word for an outcome, as the API and the store name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
     /// Still trying.
     Pending,

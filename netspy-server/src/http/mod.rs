@@ -17,6 +17,7 @@ mod params;
 mod query;
 mod render;
 mod status;
+mod top;
 
 use std::sync::Arc;
 
@@ -81,6 +82,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/api/programs", get(status::programs))
         .route("/api/listeners", get(listeners::list))
         .route("/api/events", get(events::list).post(events::list))
+        .route("/api/top", get(top::list).post(top::list))
         .route("/api/connection-summary", get(connections::summary).post(connections::summary))
         .route("/api/packet-drop-summary", get(drops::summary).post(drops::summary))
         .route("/api/list-connections", get(connections::list).post(connections::list))

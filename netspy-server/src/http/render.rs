@@ -283,7 +283,7 @@ fn port(end: Endpoint, protocol: u8) -> Option<u16> {
     (end.port != 0 || matches!(protocol, TCP | UDP)).then_some(end.port)
 }
 
-fn address(end: Endpoint, protocol: u8) -> String {
+pub(super) fn address(end: Endpoint, protocol: u8) -> String {
     match (port(end, protocol), end.scope) {
         (Some(_), _) => end.to_string(),
         (None, 0) => ip(end),

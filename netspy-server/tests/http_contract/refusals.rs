@@ -141,6 +141,7 @@ fn other_verbs_are_refused_with_the_right_ones() {
         "/api/list-connections",
         "//api/list-packet-drops",
         "/api/events",
+        "/api/top",
     ];
     let reading = ["/", "/health", "/api/listeners", "/api/programs"];
     for (paths, verbs, allowed) in [
@@ -220,7 +221,8 @@ fn only_this_machines_names_are_answered() {
     }
 }
 
-const ASKING: [&str; 7] = [
+const ASKING: [&str; 8] = [
+    "/api/top",
     "/health",
     "/api/programs",
     "/api/events",
@@ -277,6 +279,9 @@ mod broken {
             gone()
         }
         fn top(&self, _: &Filter, _: GroupBy, _: u32) -> Answer<Vec<(Group, Sum)>> {
+            gone()
+        }
+        fn top_drops(&self, _: &Filter, _: GroupBy, _: u32) -> Answer<Vec<(Group, Sum)>> {
             gone()
         }
         fn losses(&self, _: Window) -> Answer<LossCounts> {

@@ -16,6 +16,21 @@ pub(in crate::http) const OF_CONNECTIONS: [&str; 2] = ["outcome", "errno"];
 /// What only packets have.
 pub(in crate::http) const OF_PACKETS: [&str; 1] = ["drop_reason"];
 
+/// What the history's sums do not know.
+pub(in crate::http) const NOT_OF_SUMS: [&str; 11] = [
+    "pid",
+    "unit",
+    "container",
+    "protocol",
+    "family",
+    "local",
+    "local_port",
+    "remote",
+    "remote_port",
+    "errno",
+    "cursor",
+];
+
 /// Those that are not in the contract with the earlier netspy, but for another name of `command`.
 const OTHERS: [&str; 13] = [
     "exe",

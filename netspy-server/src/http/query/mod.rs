@@ -5,16 +5,19 @@ mod cursor;
 
 use std::collections::BTreeMap;
 
-pub(super) use self::conditions::{OF_CONNECTIONS, OF_PACKETS};
+pub(super) use self::conditions::{NOT_OF_SUMS, OF_CONNECTIONS, OF_PACKETS};
 pub(super) use self::cursor::{Cursor, Kind};
 use super::error::Failure;
 use super::params::Params;
-use crate::domain::{Filter, Window};
+use super::top::NAMES;
+use crate::domain::{Filter, GroupBy, Window};
 
 /// Ten years, which is "everything" with room to spare and far from overflowing.
 const LONGEST_SECONDS: u64 = 10 * 365 * 86_400;
 const MOST_EVENTS: u64 = 10_000;
 const DEFAULT_EVENTS: u32 = 100;
+const MOST_GROUPS: u64 = 1_000;
+const DEFAULT_GROUPS: u32 = 10;
 const SUMMARY_SECONDS: i64 = 60;
 const LIST_SECONDS: i64 = 3_600;
 
@@ -107,6 +110,59 @@ impl ListQuery {
     /// When the window ends.
     pub(super) fn end_ns(&self) -> i64 {
         self.until_ns.unwrap_or(self.now_ns)
+    }
+}
+
+/// What a ranking is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct TopQuery {
+    pub(super) filter: Filter,
+    pub(super) by: GroupBy,
+    /// Or of connections.
+    pub(super) of_drops: bool,
+    pub(super) limit: u32,
+    pub(super) end_ns: i64,
+}
+
+impl TopQuery {
+    /// Processes of the last hour, unless asked for otherwise.
+    pub(super) fn parse(params: &Params, now_ns: i64) -> Result<Self, Failure> {
+        let of_drops = params.read("type", "connection or packet_drop", |text| match text {
+            "connection" => Some(false),
+            "packet_drop" => Some(true),
+            _ => None,
+        })?;
+        let of_drops = of_drops.unwrap_or(false);
+        let may_be_by = |by: GroupBy| match by {
+            GroupBy::Process | GroupBy::Exe | GroupBy::User => true,
+            GroupBy::Reason => of_drops,
+            _ => !of_drops,
+        };
+        let names: Vec<_> = NAMES.iter().filter(|(by, _)| may_be_by(*by)).collect();
+        let takes = names.iter().map(|(_, name)| *name).collect::<Vec<_>>().join(", ");
+        let by = params.read("by", &format!("one of {takes}"), |text| {
+            names.iter().find(|(_, name)| *name == text).map(|(by, _)| *by)
+        })?;
+        let asked = Asked::parse(params, now_ns)?;
+        let window = asked.window(before(asked.end_ns(), LIST_SECONDS))?;
+        let limit = params.number("limit", 0..=MOST_GROUPS, "0 for 10")?;
+        let filter = conditions::filter(params, window)?;
+        if filter.packet_direction.is_some() && !of_drops {
+            return Err(Failure::invalid("direction takes outbound or inbound here"));
+        }
+        Ok(Self {
+            filter,
+            by: by.unwrap_or(GroupBy::Process),
+            of_drops,
+            limit: limit.map_or(DEFAULT_GROUPS, |limit| limit as u32),
+            end_ns: asked.end_ns(),
+        })
+    }
+
+    /// Where the window begins: with a whole minute.
+    pub(super) fn since_ns(&self) -> i64 {
+        let since_ns = self.filter.window.since_ns;
+        since_ns.saturating_sub(since_ns.rem_euclid(60_000_000_000))
     }
 }
 

@@ -144,7 +144,7 @@ fn an_open_flow_is_brought_up_to_date_until_its_end() {
         assert_eq!(counts, outbound([(flow.outcome.verdict(), 1)]));
         let top = history.top(&ALL, GroupBy::Process, 9).unwrap();
         let sent = flow.traffic.map_or(0, |traffic| traffic.bytes_sent);
-        assert_eq!((top.len(), top[0].1.connections, top[0].1.bytes_sent), (1, 1, sent));
+        assert_eq!((top.len(), top[0].1.count, top[0].1.bytes_sent), (1, 1, sent));
     }
     // A recording that is replayed into the same history begins anew.
     write_connections(&mut sink, &[stage(None, Outcome::Unanswered, None)]);
@@ -174,7 +174,7 @@ fn a_link_local_address_keeps_its_interface_and_is_found_without() {
     for scope in [4, u32::MAX] {
         let end = destination.map(|end| Endpoint { scope, ..end }).unwrap();
         let group = Group::Destination { end, protocol: 6 };
-        assert!(top.iter().any(|(found, sum)| *found == group && sum.connections == 1), "{top:?}");
+        assert!(top.iter().any(|(found, sum)| *found == group && sum.count == 1), "{top:?}");
     }
 }
 
