@@ -12,8 +12,9 @@ mod response;
 
 pub use client::{Client, ClientError};
 pub use event::{Ancestor, ConnectionEvent, DropEvent, Event, TroubleEvent};
-pub use request::{Conditions, EventsRequest, ListRequest, SummaryRequest, TopRequest};
+pub use request::{Conditions, EventsRequest, ListRequest, StreamRequest, SummaryRequest, TopRequest};
 pub use response::{
-    ConnectionSummary, DropSummary, ErrorBody, EventList, EventsByPid, Health, Listeners, ListeningSocket,
-    Location, Lost, Program, Programs, RefusedRung, Sampled, TopGroup, TopList,
+    ConnectionSummary, DropSummary, ErrorBody, EventList, EventsByPid, Health, Lagged, Listeners,
+    ListeningSocket, Liveness, Location, Lost, Program, Programs, Readiness, ReadinessCheck, RefusedRung,
+    Sampled, TopGroup, TopList,
 };

@@ -146,6 +146,30 @@ pub struct EventsRequest {
     pub list: ListRequest,
 }
 
+/// Parameters of `/api/stream`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct StreamRequest {
+    /// As of `/api/events`.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub event_type: Option<String>,
+    /// Process id; absent or 0 for any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// Exact name of the process or thread; absent or empty for any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+    /// Begin with events of the past, since this moment: RFC 3339, or how long ago; absent for the present alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// End at this moment, likewise; absent for never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// The rest.
+    #[serde(flatten)]
+    pub conditions: Conditions,
+}
+
 /// Parameters of `/api/top`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]

@@ -297,6 +297,52 @@ pub struct Health {
     pub lost: Option<Lost>,
 }
 
+/// Answer of `/livez`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Liveness {
+    /// `alive`.
+    pub status: String,
+}
+
+/// Answer of `/readyz`: with status 200 if it is ready, otherwise with 503.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Readiness {
+    /// Whether what the server answers is complete.
+    pub ready: bool,
+    /// What was looked at: `recording` (the kernel's records are read and written), `history` (it can be read), `probes`
+    /// (what was attached still is).
+    pub checks: Vec<ReadinessCheck>,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ReadinessCheck {
+    /// What.
+    pub name: String,
+    /// Whether it is as it should be.
+    pub ok: bool,
+    /// If not: what is wrong and what to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// Data of an event `lagged` of `/api/stream`: so much came that this client was not sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Lagged {
+    /// Changes of events that were not looked at for this client, whether they match or not; of the past, events that
+    /// match.
+    pub missed: u64,
+    /// What to send as `Last-Event-ID` to get them from the history.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_event_id: Option<String>,
+    /// What to do, in a sentence.
+    pub message: String,
+}
+
 /// Body of every answer that is not a success: the members of RFC 9457, and those of the earlier netspy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]

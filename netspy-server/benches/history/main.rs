@@ -139,7 +139,7 @@ impl Host for Names {
 fn ingest(what: &str, sink: SqliteSink, trace: Trace) {
     let (connections, records, finished) = (trace.connections(), trace.records(), trace.finished());
     let (pipeline, gate): (Pipeline, Gate) =
-        Pipeline::new(Box::new(trace), Box::new(Names::default()), Box::new(sink)).unwrap();
+        Pipeline::new(Box::new(trace), Box::new(Names::default()), Box::new(sink), Arc::default()).unwrap();
     let (began, cpu_began) = (Instant::now(), cpu());
     let running = std::thread::spawn(|| pipeline.run());
     while !finished.load(Ordering::Acquire) {

@@ -96,8 +96,9 @@ pub struct HistoryError(pub String);
 /// The writing side.
 pub trait Sink: Send {
     /// Writes all of `batch` or none of it. What could not be written is in the ledger that the history answers
-    /// with, at once, and is written to it with the next batch that can be; an empty one does.
-    fn write(&mut self, batch: &Batch) -> Result<(), HistoryError>;
+    /// with, at once, and is written to it with the next batch that can be; an empty one does. Returns what else was found
+    /// lost, which is in the ledger.
+    fn write(&mut self, batch: &Batch) -> Result<Vec<Loss>, HistoryError>;
 }
 
 /// Connections by direction and verdict; those that did not occur are absent.
@@ -187,6 +188,8 @@ pub trait History: Send + Sync {
     fn unrecorded(&self, kind: CountedKind, filter: &Filter) -> Result<Unrecorded, HistoryError>;
     /// What was lost in a window.
     fn losses(&self, window: Window) -> Result<LossCounts, HistoryError>;
+    /// Bytes that it takes on disk, its log not counted.
+    fn size_bytes(&self) -> Result<u64, HistoryError>;
 }
 
 /// Makes an answer complete.

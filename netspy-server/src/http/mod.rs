@@ -13,10 +13,13 @@ mod error;
 mod events;
 mod guard;
 mod listeners;
+mod metrics;
 mod params;
+mod probes;
 mod query;
 mod render;
 mod status;
+mod stream;
 mod top;
 
 use std::sync::Arc;
@@ -32,7 +35,8 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 use tower::ServiceExt;
 
-use crate::domain::{Barrier, Clock, History, HistoryError, Hook, Sockets};
+use crate::domain::{Barrier, Clock, History, HistoryError, Hook, Programs, Sockets};
+use crate::feed::Feed;
 use error::Failure;
 
 /// Most bytes of a body: every known parameter fits in it many times.
@@ -49,6 +53,10 @@ pub struct ApiState {
     pub clock: Clock,
     /// What exists at the moment of a request.
     pub sockets: Arc<dyn Sockets>,
+    /// What is recorded at this moment.
+    pub feed: Arc<Feed>,
+    /// What is in the kernel.
+    pub programs: Arc<dyn Programs>,
     /// What is being traced, and how.
     pub hooks: Arc<[Hook]>,
     /// Host names, besides those of loopback, that a request may be addressed to; without port or brackets.
@@ -56,17 +64,25 @@ pub struct ApiState {
 }
 
 impl ApiState {
-    /// Runs `question` off the async threads: it waits for the barrier and reads files.
+    /// The answer to `question` as JSON.
     async fn answer<T: Serialize + Send + 'static>(
         self,
         question: impl FnOnce(&dyn History, &TimeZone) -> Result<T, HistoryError> + Send + 'static,
     ) -> Result<Response, Failure> {
+        render::json(&self.ask(question).await?)
+    }
+
+    /// Runs `question` off the async threads: it waits for the barrier and reads files.
+    async fn ask<T: Send + 'static>(
+        self,
+        question: impl FnOnce(&dyn History, &TimeZone) -> Result<T, HistoryError> + Send + 'static,
+    ) -> Result<T, Failure> {
         let asked = tokio::task::spawn_blocking(move || {
             self.barrier.wait()?;
             question(&*self.history, &TimeZone::system())
         });
         match asked.await {
-            Ok(Ok(answer)) => render::json(&answer),
+            Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(Failure::unavailable(&error)),
             Err(error) => Err(Failure::unavailable(&error)),
         }
@@ -82,6 +98,10 @@ pub fn router(state: ApiState) -> Router {
         .route("/api/programs", get(status::programs))
         .route("/api/listeners", get(listeners::list))
         .route("/api/events", get(events::list).post(events::list))
+        .route("/livez", get(probes::live))
+        .route("/readyz", get(probes::ready))
+        .route("/metrics", get(metrics::scrape))
+        .route("/api/stream", get(stream::follow))
         .route("/api/top", get(top::list).post(top::list))
         .route("/api/connection-summary", get(connections::summary).post(connections::summary))
         .route("/api/packet-drop-summary", get(drops::summary).post(drops::summary))

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::*;
-use crate::domain::{FlowReading, Identity, KernelNames, ProcessEvent, Ring, Thread};
+use crate::domain::{FlowReading, Identity, KernelNames, Loss, ProcessEvent, Ring, Thread};
 
 /// Delivers these records, then nothing, on a clock that stands still.
 struct Records(Vec<Vec<u8>>);
@@ -64,22 +64,26 @@ struct Flaky {
 }
 
 impl Sink for Flaky {
-    fn write(&mut self, batch: &Batch) -> Result<(), HistoryError> {
+    fn write(&mut self, batch: &Batch) -> Result<Vec<Loss>, HistoryError> {
         if self.failures > 0 {
             self.failures -= 1;
             return Err(HistoryError("disk full".to_owned()));
         }
         self.written.lock().unwrap().push(batch.clone());
-        Ok(())
+        Ok(Vec::new())
     }
 }
 
 /// Runs a pipeline over `records` while `work` uses its gate; what was written in the end.
 fn run(records: Vec<Vec<u8>>, failures: u32, work: impl FnOnce(&Gate)) -> Vec<Batch> {
     let sink = Flaky { failures, written: Arc::default() };
-    let (pipeline, gate) =
-        Pipeline::new(Box::new(Records(records)), Box::new(Nobody::default()), Box::new(sink.clone()))
-            .unwrap();
+    let (pipeline, gate) = Pipeline::new(
+        Box::new(Records(records)),
+        Box::new(Nobody::default()),
+        Box::new(sink.clone()),
+        Arc::default(),
+    )
+    .unwrap();
     let thread = std::thread::spawn(|| pipeline.run());
     work(&gate);
     gate.stop();
@@ -123,6 +127,7 @@ fn a_query_after_the_end_is_an_error() {
         Box::new(Records(Vec::new())),
         Box::new(Nobody::default()),
         Box::new(Flaky { failures: 0, written: Arc::default() }),
+        Arc::default(),
     )
     .unwrap();
     drop(pipeline);

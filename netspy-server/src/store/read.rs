@@ -112,6 +112,14 @@ impl History for SqliteHistory {
         self.read(|file| top::drops(file, filter, by, limit))
     }
 
+    fn size_bytes(&self) -> Result<u64, HistoryError> {
+        self.read(|file| {
+            let pragma =
+                |name| file.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(cannot_read);
+            Ok(pragma("page_count")?.cast_unsigned() * pragma("page_size")?.cast_unsigned())
+        })
+    }
+
     fn losses(&self, window: Window) -> Result<LossCounts, HistoryError> {
         // Held while the file is read: what is not written yet must be seen in one place and only there.
         let unwritten = self.unwritten.lock();

@@ -284,6 +284,9 @@ mod broken {
         fn top_drops(&self, _: &Filter, _: GroupBy, _: u32) -> Answer<Vec<(Group, Sum)>> {
             gone()
         }
+        fn size_bytes(&self) -> Answer<u64> {
+            gone()
+        }
         fn losses(&self, _: Window) -> Answer<LossCounts> {
             gone()
         }

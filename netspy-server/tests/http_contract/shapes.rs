@@ -185,6 +185,8 @@ pub(crate) const CONNECTION_TOO: Keys = &[
     ("pod_uid", Is::Text),
     ("cgroup_id", Is::U64),
     ("netns", Is::U32),
+    ("ending", Is::Text),
+    ("duration_us", Is::U64),
 ];
 /// 2.2
 pub(crate) const DROP: Keys = &[

@@ -5,6 +5,8 @@ mod cursor;
 
 use std::collections::BTreeMap;
 
+use axum::http::HeaderValue;
+
 pub(super) use self::conditions::{NOT_OF_SUMS, OF_CONNECTIONS, OF_PACKETS};
 pub(super) use self::cursor::{Cursor, Kind};
 use super::error::Failure;
@@ -110,6 +112,53 @@ impl ListQuery {
     /// When the window ends.
     pub(super) fn end_ns(&self) -> i64 {
         self.until_ns.unwrap_or(self.now_ns)
+    }
+}
+
+/// What a stream is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct StreamQuery {
+    /// Of the present: connections that began before it have a place in it, too.
+    pub(super) filter: Filter,
+    event_type: Option<String>,
+    /// Where of the past it begins.
+    pub(super) since_ns: Option<i64>,
+    /// Up to where everything was sent before the stream broke off.
+    pub(super) resume_ns: Option<i64>,
+    /// When it ends.
+    pub(super) until_ns: Option<i64>,
+}
+
+impl StreamQuery {
+    /// The present alone, without end, unless asked for otherwise.
+    pub(super) fn parse(
+        params: &Params,
+        last_event_id: Option<&HeaderValue>,
+        now_ns: i64,
+    ) -> Result<Self, Failure> {
+        let (since_ns, until_ns) = (params.moment("since", now_ns)?, params.moment("until", now_ns)?);
+        if since_ns.zip(until_ns).is_some_and(|(since, until)| since > until) {
+            return Err(Failure::invalid("since must not be later than until"));
+        }
+        params.refuse(&["duration_seconds", "duration"], "a stream begins with since")?;
+        params.refuse(&["limit", "cursor"], "a stream has no pages")?;
+        let resumed = |id: &HeaderValue| id.to_str().ok()?.parse::<i64>().ok();
+        let resume_ns = last_event_id.filter(|id| !id.is_empty()).map(|id| {
+            resumed(id).ok_or_else(|| Failure::invalid("Last-Event-ID takes the id of an event of a stream"))
+        });
+        let window = Window { since_ns: i64::MIN, until_ns: until_ns.unwrap_or(i64::MAX) };
+        Ok(Self {
+            filter: conditions::filter(params, window)?,
+            event_type: params.text("type")?,
+            since_ns,
+            resume_ns: resume_ns.transpose()?,
+            until_ns,
+        })
+    }
+
+    /// Whether events of this kind are asked for.
+    pub(super) fn wants(&self, kind: Kind) -> bool {
+        self.event_type.as_ref().is_none_or(|name| name == kind.name())
     }
 }
 
