@@ -9,6 +9,7 @@ mod client;
 mod event;
 mod request;
 mod response;
+mod stream;
 
 pub use client::{Client, ClientError};
 pub use event::{Ancestor, ConnectionEvent, DropEvent, Event, TroubleEvent};
@@ -18,3 +19,4 @@ pub use response::{
     ListeningSocket, Liveness, Location, Lost, Program, Programs, Readiness, ReadinessCheck, RefusedRung,
     Sampled, TopGroup, TopList,
 };
+pub use stream::{EventStream, Streamed};

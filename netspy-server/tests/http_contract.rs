@@ -9,6 +9,8 @@
 mod answers;
 #[path = "http_contract/conditions.rs"]
 mod conditions;
+#[path = "http_contract/description.rs"]
+mod description;
 #[path = "http_contract/operation.rs"]
 mod operation;
 #[path = "http_contract/refusals.rs"]

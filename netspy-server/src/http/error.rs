@@ -6,6 +6,8 @@ use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use netspy_api::ErrorBody;
 
+use super::endpoints;
+
 /// A problem in JSON (RFC 9457).
 pub(super) const CONTENT_TYPE: &str = "application/problem+json";
 
@@ -56,11 +58,8 @@ impl IntoResponse for Failure {
 }
 
 pub(super) async fn unknown_path() -> Failure {
-    Failure::new(
-        StatusCode::NOT_FOUND,
-        "nothing is at this path; there are /health, /api/connection-summary, /api/packet-drop-summary, \
-         /api/list-connections, /api/list-packet-drops, /api/events and /api/programs",
-    )
+    let paths = endpoints::paths().collect::<Vec<_>>().join(", ");
+    Failure::new(StatusCode::NOT_FOUND, format!("nothing is at this path; there are {paths}"))
 }
 
 pub(super) async fn wrong_method(method: Method) -> Failure {

@@ -8,12 +8,15 @@
 //! never an empty success.
 
 mod connections;
+mod docs;
 mod drops;
+mod endpoints;
 mod error;
 mod events;
 mod guard;
 mod listeners;
 mod metrics;
+mod openapi;
 mod params;
 mod probes;
 mod query;
@@ -92,21 +95,11 @@ impl ApiState {
 /// The API as a service for `axum::serve`.
 pub fn router(state: ApiState) -> Router {
     let allowed_hosts = Arc::clone(&state.allowed_hosts);
-    let routes = Router::new()
-        .route("/", get(status::index))
-        .route("/health", get(status::health))
-        .route("/api/programs", get(status::programs))
-        .route("/api/listeners", get(listeners::list))
-        .route("/api/events", get(events::list).post(events::list))
-        .route("/livez", get(probes::live))
-        .route("/readyz", get(probes::ready))
-        .route("/metrics", get(metrics::scrape))
-        .route("/api/stream", get(stream::follow))
-        .route("/api/top", get(top::list).post(top::list))
-        .route("/api/connection-summary", get(connections::summary).post(connections::summary))
-        .route("/api/packet-drop-summary", get(drops::summary).post(drops::summary))
-        .route("/api/list-connections", get(connections::list).post(connections::list))
-        .route("/api/list-packet-drops", get(drops::list).post(drops::list))
+    let routes = endpoints::all()
+        .into_iter()
+        .fold(Router::new(), |routes, endpoint| routes.route(endpoint.path, endpoint.routing))
+        // As the earlier server called it.
+        .route("/docs/", get(docs::serve))
         .fallback(error::unknown_path)
         .method_not_allowed_fallback(error::wrong_method)
         .layer(DefaultBodyLimit::max(MOST_BODY_BYTES))

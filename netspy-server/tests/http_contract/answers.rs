@@ -344,9 +344,16 @@ fn the_index_names_the_endpoints() {
     let index = server.get("/");
     assert_eq!(index["service"], "eBPF Network Monitor");
     assert!(index["version"].is_string() && index["description"].is_string());
-    assert!(index["documentation"].is_object());
+    assert_eq!(index["documentation"]["api"], "/docs");
+    for (name, path) in
+        [("health", "/health"), ("list_connections", "/api/list-connections"), ("events", "/api/events")]
+    {
+        assert_eq!(index["endpoints"][name], path);
+    }
     for path in index["endpoints"].as_object().unwrap().values() {
-        server.get(path.as_str().unwrap());
+        // A stream has an end only if it is asked for.
+        let target = format!("{}?until=0s", path.as_str().unwrap());
+        assert_eq!(server.request("GET", &target, "", b"").status, 200, "{target}");
     }
 }
 

@@ -168,7 +168,8 @@ fn unknown_paths_are_told_the_known_ones() {
         "/api/",
         "/api/list-conections",
         "/health/",
-        "/docs/",
+        "/docs/x",
+        "/api/events/ingest",
         "/%2e%2e/etc",
         "/api/events%00",
     ] {

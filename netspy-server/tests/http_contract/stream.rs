@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use netspy_api::{Event, StreamRequest, Streamed, TopRequest};
 use netspy_server::domain::{Batch, Close, Ending, Outcome, TroubleKind};
 use serde_json::Value;
 
@@ -221,4 +222,43 @@ fn what_a_stream_does_not_take_is_refused() {
     let answer = server.request("GET", "/api/stream", "", b"");
     assert!(message(&answer, 503, "Service Unavailable").contains("64 followers already"));
     drop(followers);
+}
+
+#[test]
+fn the_client_follows_and_goes_on_where_it_was() {
+    let server = Server::with(&sample());
+    let client = netspy_api::Client::new(&format!("http://{}", server.address)).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut request = StreamRequest { event_type: Some("connection".into()), ..StreamRequest::default() };
+        let mut stream = client.stream(&request, None).await.unwrap();
+        server.record(batch(-1, &[(100, SUCCESS)]));
+        let Some(Streamed::Event(event)) = stream.next().await.unwrap() else { panic!("no event") };
+        let Event::Connection(connection) = *event else { panic!("{event:?}") };
+        assert_eq!(
+            (connection.id.as_str(), connection.outcome.as_str()),
+            ("0000000000000064", "established")
+        );
+        let last = stream.last_event_id().unwrap().to_owned();
+        assert_eq!(last, NOW.to_string(), "what is behind an event is known once the next is read");
+
+        request.until = Some("0s".into());
+        let mut rest = client.stream(&request, Some(&last)).await.unwrap();
+        let mut ids = Vec::new();
+        while let Some(Streamed::Event(event)) = rest.next().await.unwrap() {
+            let Event::Connection(connection) = *event else { panic!("{event:?}") };
+            ids.push(connection.id);
+        }
+        assert!(ids.is_empty(), "what is after until is not asked for: {ids:?}");
+
+        let ready = client.ready().await.unwrap();
+        assert!(ready.ready && ready.checks.len() == 3);
+        *server.barrier.fails.lock().unwrap() = Some("disk full".into());
+        let ready = client.ready().await.unwrap();
+        assert!(!ready.ready && ready.checks[0].detail.as_deref() == Some("disk full"));
+        *server.barrier.fails.lock().unwrap() = None;
+        let top =
+            TopRequest { by: Some("outcome".into()), since: Some("30s".into()), ..TopRequest::default() };
+        assert_eq!(client.top(&top).await.unwrap().groups.len(), 4, "of the whole minutes");
+    });
 }
