@@ -115,6 +115,9 @@ fn in_query(schema: &Value) -> Value {
         let description = schema.as_object_mut().and_then(|schema| schema.remove("description"));
         if let Some(types) = schema["type"].as_array_mut() {
             types.retain(|name| name != "null");
+            if let [one] = &types[..] {
+                schema["type"] = one.clone();
+            }
         }
         json!({"name": name, "in": "query", "description": description, "schema": schema})
     });
