@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use crate::{Client, ClientError, Event, Lagged, StreamRequest};
 
 /// A stream goes on as long as somebody reads it.
-const LONGEST: Duration = Duration::from_secs(365 * 86_400);
+const LONGEST: Duration = Duration::from_hours(365 * 24);
 /// An event is about 1 KiB; anything near this bound is not one of ours.
 const LONGEST_EVENT: usize = 1 << 20;
 

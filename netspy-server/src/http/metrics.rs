@@ -1,8 +1,9 @@
-//! `/metrics` for Prometheus, in the text format of OpenMetrics: how much is recorded, lost, waiting and stored, and what
+//! `/metrics` for Prometheus, in the text format of `OpenMetrics`: how much is recorded, lost, waiting and stored, and what
 //! tracing costs. No label has a value that a process can choose.
 
 use std::fmt;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::header;
@@ -80,7 +81,7 @@ fn measure(api: &ApiState) -> Result<String, HistoryError> {
         for cost in costs {
             let labels = vec![("program", cost.name)];
             runs.get_or_create(&labels).inc_by(cost.runs);
-            seconds.get_or_create(&labels).inc_by(cost.run_ns as f64 / 1e9);
+            seconds.get_or_create(&labels).inc_by(Duration::from_nanos(cost.run_ns).as_secs_f64());
         }
         registry.register("program_runs", "Runs of an eBPF program while the kernel counted them", runs);
         let help = "CPU time of an eBPF program while the kernel measured it";

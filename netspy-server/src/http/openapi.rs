@@ -1,4 +1,4 @@
-//! The description of the API (OpenAPI 3.1), made from the endpoints and from netspy-api's types.
+//! The description of the API (`OpenAPI` 3.1), made from the endpoints and from netspy-api's types.
 
 use std::sync::LazyLock;
 

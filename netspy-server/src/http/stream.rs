@@ -101,13 +101,10 @@ impl Past {
         for kind in Kind::all().filter(|kind| query.wants(*kind)) {
             match kind {
                 Kind::Connection => {
-                    let filter = match changed_since_ns {
-                        None => filter.clone(),
-                        Some(_) => {
-                            let window = Window { since_ns: i64::MIN, ..filter.window };
-                            Filter { window, changed_since_ns, ..filter.clone() }
-                        }
-                    };
+                    let mut filter = filter.clone();
+                    if changed_since_ns.is_some() {
+                        (filter.window.since_ns, filter.changed_since_ns) = (i64::MIN, changed_since_ns);
+                    }
                     let page = history.connections(&filter, MOST_PAST)?;
                     add(
                         page.total,

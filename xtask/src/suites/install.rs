@@ -98,7 +98,7 @@ impl Installed {
         python
     }
 
-    /// One of the programs from PyPI.
+    /// One of the Python programs.
     pub(super) fn python_program(&self, name: &str) -> Command {
         Command::new(self.directory.join("python/bin").join(name))
     }

@@ -86,7 +86,7 @@ pub(super) fn filter(params: &Params, window: Window) -> Result<Filter, Failure>
     match params.read("protocol", takes, protocol)? {
         Some(Protocol::Ip(number)) => filter.protocol = Some(number),
         Some(Protocol::Unix) if filter.family.is_none_or(|family| family == UNIX) => {
-            filter.family = Some(UNIX)
+            filter.family = Some(UNIX);
         }
         Some(Protocol::Unix) => {
             return Err(Failure::invalid("protocol unix has the family unix: leave family out"));
