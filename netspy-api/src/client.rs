@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::{
     ConnectionEvent, ConnectionSummary, DropEvent, DropSummary, ErrorBody, EventList, EventsByPid,
-    EventsRequest, Health, ListRequest, Listeners, Programs, SummaryRequest,
+    EventsRequest, Health, ListRequest, Listeners, Programs, Readiness, SummaryRequest, TopList, TopRequest,
 };
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -120,7 +120,7 @@ impl Client {
 
     /// How the server is.
     pub async fn health(&self) -> Result<Health, ClientError> {
-        self.send(self.http.get(self.url("health"))).await
+        self.send(self.get("health")).await
     }
 
     /// How many outbound connections were attempted.
@@ -154,17 +154,38 @@ impl Client {
 
     /// Who waits for connections or datagrams at this moment.
     pub async fn listeners(&self) -> Result<Listeners, ClientError> {
-        self.send(self.http.get(self.url("api/listeners"))).await
+        self.send(self.get("api/listeners")).await
     }
 
     /// The newest events, of one type or of all.
     pub async fn events(&self, request: &EventsRequest) -> Result<EventList, ClientError> {
-        self.send(self.http.get(self.url("api/events")).query(request)).await
+        self.send(self.get("api/events").query(request)).await
+    }
+
+    /// Whether what the server answers is complete, and what is wrong if it is not.
+    pub async fn ready(&self) -> Result<Readiness, ClientError> {
+        let response = self.get("readyz").send().await.map_err(|error| self.failed(&error))?;
+        let status = response.status();
+        let body = self.body(response).await?;
+        match serde_json::from_slice::<Readiness>(&body) {
+            // A problem has none of its members.
+            Ok(readiness) if !readiness.checks.is_empty() => Ok(readiness),
+            _ => Err(self.refused(status, &body)),
+        }
+    }
+
+    /// The groups of most events.
+    pub async fn top(&self, request: &TopRequest) -> Result<TopList, ClientError> {
+        self.post("api/top", request).await
     }
 
     /// What is traced, and how.
     pub async fn programs(&self) -> Result<Programs, ClientError> {
-        self.send(self.http.get(self.url("api/programs"))).await
+        self.send(self.get("api/programs")).await
+    }
+
+    pub(crate) fn get(&self, path: &str) -> RequestBuilder {
+        self.http.get(self.url(path))
     }
 
     async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ClientError> {
@@ -174,9 +195,7 @@ impl Client {
     /// The earlier aggregator lists for GET only.
     async fn list<T: DeserializeOwned>(&self, path: &str, request: &ListRequest) -> Result<T, ClientError> {
         match self.post(path, request).await {
-            Err(ClientError::Status { code: 405, .. }) => {
-                self.send(self.http.get(self.url(path)).query(request)).await
-            }
+            Err(ClientError::Status { code: 405, .. }) => self.send(self.get(path).query(request)).await,
             answer => answer,
         }
     }
@@ -188,14 +207,21 @@ impl Client {
     }
 
     async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {
-        let response = request.send().await.map_err(|error| self.failed(&error))?;
-        let status = response.status();
+        let response = self.answered(request).await?;
         let body = self.body(response).await?;
-        if !status.is_success() {
-            return Err(self.refused(status, &body));
-        }
         let answer: Value = serde_json::from_slice(&body).map_err(|error| self.malformed(&error))?;
         serde_json::from_value(lenient(answer)).map_err(|error| self.malformed(&error))
+    }
+
+    /// An answer that is a success.
+    pub(crate) async fn answered(&self, request: RequestBuilder) -> Result<Response, ClientError> {
+        let response = request.send().await.map_err(|error| self.failed(&error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let body = self.body(response).await?;
+        Err(self.refused(status, &body))
     }
 
     async fn body(&self, mut response: Response) -> Result<Vec<u8>, ClientError> {
@@ -219,7 +245,7 @@ impl Client {
         }
     }
 
-    fn failed(&self, error: &reqwest::Error) -> ClientError {
+    pub(crate) fn failed(&self, error: &reqwest::Error) -> ClientError {
         let reason = root_cause(error);
         if error.is_timeout() || error.is_connect() || io_cause(error).is_some() {
             ClientError::Unreachable { url: self.address.clone(), reason }
@@ -228,7 +254,7 @@ impl Client {
         }
     }
 
-    fn malformed(&self, reason: &dyn fmt::Display) -> ClientError {
+    pub(crate) fn malformed(&self, reason: &dyn fmt::Display) -> ClientError {
         ClientError::Malformed { url: self.address.clone(), reason: reason.to_string() }
     }
 }

@@ -27,6 +27,20 @@ pub enum Event {
     ListenOverflow(TroubleEvent),
 }
 
+impl Event {
+    /// Its `type`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Connection(_) => "connection",
+            Self::PacketDrop(_) => "packet_drop",
+            Self::Retransmit(_) => "retransmit",
+            Self::ResetSent(_) => "reset_sent",
+            Self::ResetReceived(_) => "reset_received",
+            Self::ListenOverflow(_) => "listen_overflow",
+        }
+    }
+}
+
 /// A process that made another.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]

@@ -9,11 +9,14 @@ mod client;
 mod event;
 mod request;
 mod response;
+mod stream;
 
 pub use client::{Client, ClientError};
 pub use event::{Ancestor, ConnectionEvent, DropEvent, Event, TroubleEvent};
-pub use request::{EventsRequest, ListRequest, SummaryRequest};
+pub use request::{Conditions, EventsRequest, ListRequest, StreamRequest, SummaryRequest, TopRequest};
 pub use response::{
-    ConnectionSummary, DropSummary, ErrorBody, EventList, EventsByPid, Health, Listeners, ListeningSocket,
-    Location, Lost, Program, Programs, RefusedRung, Sampled,
+    ConnectionSummary, DropSummary, ErrorBody, EventList, EventsByPid, Health, Lagged, Listeners,
+    ListeningSocket, Liveness, Location, Lost, Program, Programs, Readiness, ReadinessCheck, RefusedRung,
+    Sampled, TopGroup, TopList,
 };
+pub use stream::{EventStream, Streamed};

@@ -30,8 +30,8 @@ pub struct Sampled {
     pub counted: u64,
     /// Of these, events with a record of their own.
     pub recorded: u64,
-    /// Where a pid or name was asked for: further events without a record whose owner is not known. Any of them
-    /// may match.
+    /// Further events without a record of which any may match: a pid or name was asked for, and whose they are is not
+    /// known; or an address, which is not known of them.
     pub unattributed: u64,
 }
 
@@ -129,8 +129,11 @@ pub struct EventsByPid<T> {
 
     /// Events that match, whatever the limit.
     pub total_count: Option<u64>,
-    /// Whether the limit left any out.
+    /// Whether the limit left any out after these.
     pub truncated: bool,
+    /// If it did: what to ask for as `cursor`, with the same conditions, to get what comes after these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
     /// Drops: how many have a record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sampled: Option<Sampled>,
@@ -147,6 +150,7 @@ impl<T> Default for EventsByPid<T> {
             total_pids: 0,
             total_count: None,
             truncated: false,
+            next_cursor: None,
             sampled: None,
             lost: None,
         }
@@ -164,6 +168,9 @@ pub struct EventList {
     pub count: u64,
     /// Events that match, whatever the limit.
     pub total_count: u64,
+    /// If there are more after these: what to ask for as `cursor`, with the same conditions, to get them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
     /// When the window ends, RFC 3339, whole seconds, in the server's zone.
     pub query_time: String,
     /// The conditions as they were understood.
@@ -172,6 +179,46 @@ pub struct EventList {
     pub sampled: Option<Sampled>,
     /// What the window is missing.
     pub lost: Option<Lost>,
+}
+
+/// Answer of `/api/top`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct TopList {
+    /// `connection` or `packet_drop`: what is counted.
+    #[serde(rename = "type")]
+    pub event_type: String,
+    /// What they are grouped by.
+    pub by: String,
+    /// Those of most events first.
+    pub groups: Vec<TopGroup>,
+    /// When the window begins, RFC 3339: with a whole minute; beyond the retention of the minutes, with a whole hour.
+    pub since: String,
+    /// When it ends, RFC 3339, whole seconds, in the server's zone.
+    pub query_time: String,
+    /// What the window is missing.
+    pub lost: Option<Lost>,
+}
+
+/// Events that have something in common.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct TopGroup {
+    /// What: a name, path, number, address or `address:port`; absent where it is not known, and for `others`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// Whether it is the sum of groups that were too many to be kept apart.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub others: bool,
+    /// Of a destination or port: the IP protocol by name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<String>,
+    /// How many events.
+    pub count: u64,
+    /// Connections: payload sent, in bytes.
+    pub bytes_sent: u64,
+    /// Connections: payload received, in bytes.
+    pub bytes_received: u64,
 }
 
 /// One traced event and how it is traced.
@@ -250,13 +297,68 @@ pub struct Health {
     pub lost: Option<Lost>,
 }
 
-/// Body of every answer that is not a success.
+/// Answer of `/livez`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Liveness {
+    /// `alive`.
+    pub status: String,
+}
+
+/// Answer of `/readyz`: with status 200 if it is ready, otherwise with 503.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Readiness {
+    /// Whether what the server answers is complete.
+    pub ready: bool,
+    /// What was looked at: `recording` (the kernel's records are read and written), `history` (it can be read), `probes`
+    /// (what was attached still is).
+    pub checks: Vec<ReadinessCheck>,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ReadinessCheck {
+    /// What.
+    pub name: String,
+    /// Whether it is as it should be.
+    pub ok: bool,
+    /// If not: what is wrong and what to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// Data of an event `lagged` of `/api/stream`: so much came that this client was not sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Lagged {
+    /// Changes of events that were not looked at for this client, whether they match or not; of the past, events that
+    /// match.
+    pub missed: u64,
+    /// What to send as `Last-Event-ID` to get them from the history.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_event_id: Option<String>,
+    /// What to do, in a sentence.
+    pub message: String,
+}
+
+/// Body of every answer that is not a success: the members of RFC 9457, and those of the earlier netspy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ErrorBody {
+    /// `about:blank`: the status says what kind of problem it is.
+    #[serde(rename = "type")]
+    pub problem_type: String,
     /// Text of the status code, such as `Bad Request`.
-    pub error: String,
+    pub title: String,
+    /// The status code.
+    pub status: u16,
     /// What was wrong and what to send instead.
+    pub detail: String,
+    /// `title` under its earlier name.
+    pub error: String,
+    /// `detail` under its earlier name.
     pub message: String,
 }
 

@@ -22,9 +22,10 @@ use crate::{
     cli::Flags,
     domain::{Check, Clock, Hook, HookState, Host, Sockets, Source},
     enrich::Machine,
+    feed::Feed,
     http::{ApiState, router},
     pipeline::{Gate, Pipeline},
-    source::{Recorder, RecordingHost, RecordingSource, Replay, TraceHeader, existing, kernel},
+    source::{OwnPrograms, Recorder, RecordingHost, RecordingSource, Replay, TraceHeader, existing, kernel},
     start, store,
 };
 
@@ -67,7 +68,8 @@ pub fn run(flags: &Flags) -> anyhow::Result<()> {
         }
     }
 
-    let (pipeline, gate) = Pipeline::new(origin.source, origin.host, Box::new(sink))?;
+    let (feed, programs) = (Arc::new(Feed::default()), Arc::new(OwnPrograms::now()));
+    let (pipeline, gate) = Pipeline::new(origin.source, origin.host, Box::new(sink), feed.clone())?;
     let gate = Arc::new(gate);
     let (ended, pipeline_ended) = watch::channel(false);
     let worker = thread::Builder::new().name("pipeline".to_owned()).spawn(move || {
@@ -79,6 +81,8 @@ pub fn run(flags: &Flags) -> anyhow::Result<()> {
         history: Arc::new(history),
         barrier: gate.clone(),
         clock: origin.clock,
+        feed,
+        programs,
         hooks: origin.hooks.into(),
         sockets: origin.sockets,
         allowed_hosts: Arc::new([]),
@@ -176,8 +180,10 @@ async fn serve(
     pipeline_ended: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let (stopping, mut stopped) = watch::channel(false);
+    let feed = state.feed.clone();
     let until_told = async move {
         until_stopped(pipeline_ended).await;
+        feed.close(); // a stream would go on for ever
         let _ = stopping.send(true);
     };
     let server = axum::serve(listener, router(state)).with_graceful_shutdown(until_told);

@@ -10,6 +10,7 @@ pub mod decode;
 pub mod doctor;
 pub mod domain;
 pub mod enrich;
+pub mod feed;
 pub mod http;
 pub mod logging;
 pub mod names;

@@ -8,7 +8,10 @@ mod writer;
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
-    sync::mpsc::{Receiver, Sender, TryRecvError, channel},
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender, TryRecvError, channel},
+    },
     time::Duration,
 };
 
@@ -19,6 +22,7 @@ use crate::{
     domain::{
         Barrier, Batch, CountedKind, HistoryError, Host, Input, LossKind, LossPlace, Ring, Sink, Source,
     },
+    feed::Feed,
     names::Names,
     track::{DROP_PATIENCE_NS, Tracker},
 };
@@ -93,11 +97,12 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// A pipeline and the gate to it.
+    /// A pipeline and the gate to it. What is written is told on through `feed`.
     pub fn new(
         source: Box<dyn Source>,
         host: Box<dyn Host>,
         sink: Box<dyn Sink>,
+        feed: Arc<Feed>,
     ) -> io::Result<(Self, Gate)> {
         let (sender, requests) = channel();
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
@@ -105,7 +110,7 @@ impl Pipeline {
         let pipeline = Self {
             source,
             names: Names::new(host),
-            writer: Writer::start(sink)?,
+            writer: Writer::start(sink, feed)?,
             tracker: Tracker::new(),
             batch: Batch::default(),
             batch_since_ns: None,

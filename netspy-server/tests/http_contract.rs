@@ -7,11 +7,21 @@
 
 #[path = "http_contract/answers.rs"]
 mod answers;
+#[path = "http_contract/conditions.rs"]
+mod conditions;
+#[path = "http_contract/description.rs"]
+mod description;
+#[path = "http_contract/operation.rs"]
+mod operation;
 #[path = "http_contract/refusals.rs"]
 mod refusals;
 #[path = "http_contract/server.rs"]
 mod server;
 #[path = "http_contract/shapes.rs"]
 mod shapes;
+#[path = "http_contract/stream.rs"]
+mod stream;
+#[path = "http_contract/top.rs"]
+mod top;
 #[path = "http_contract/troubles.rs"]
 mod troubles;

@@ -36,7 +36,7 @@ enum Job {
     Bench(bench::Subject),
     /// Make the recording that ships with the repository again
     RecordDemo,
-    /// Run other people's MCP suites against netspy: conformance, Inspector, Python client
+    /// Run other people's suites against netspy: schemathesis, MCP conformance, Inspector, Python client
     Suites,
     /// Everything that must pass: installs what is missing, then runs every check and test
     #[command(visible_alias = "ci")]

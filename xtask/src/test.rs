@@ -38,7 +38,7 @@ const STEPS: &[Step] = &[
     }),
     ("tidy", |_| tidy::job()),
     ("eBPF object is current", |_| build_ebpf::job(&build_ebpf::Arguments::check())),
-    ("outside MCP suites", |_| suites::job()),
+    ("outside suites", |_| suites::job()),
     ("scenarios on real kernels", |_| vm::job(&vm::Arguments::everything())),
     ("tests", |root| cargo(root, &["nextest", "run", "--workspace", "--locked"])),
 ];

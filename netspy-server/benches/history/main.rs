@@ -139,7 +139,7 @@ impl Host for Names {
 fn ingest(what: &str, sink: SqliteSink, trace: Trace) {
     let (connections, records, finished) = (trace.connections(), trace.records(), trace.finished());
     let (pipeline, gate): (Pipeline, Gate) =
-        Pipeline::new(Box::new(trace), Box::new(Names::default()), Box::new(sink)).unwrap();
+        Pipeline::new(Box::new(trace), Box::new(Names::default()), Box::new(sink), Arc::default()).unwrap();
     let (began, cpu_began) = (Instant::now(), cpu());
     let running = std::thread::spawn(|| pipeline.run());
     while !finished.load(Ordering::Acquire) {
@@ -166,7 +166,7 @@ fn ask_all(load: &str, history: &SqliteHistory) {
     let newest = |filter: Filter| move || history.connections(&filter, 100).unwrap().total;
     let top = |by| {
         let all = &all;
-        move || history.top(all, by, 10).unwrap()[0].1.connections
+        move || history.top(all, by, 10).unwrap()[0].1.count
     };
     let port = netspy_server::domain::End { network: None, ports: Some(7..=7) };
     let ask = |what: &str, times: usize, question: &dyn Fn() -> u64| {

@@ -113,7 +113,7 @@ impl Outcome {
 }
 
 /// One word for an outcome, as the API and the store name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
     /// Still trying.
     Pending,
@@ -136,7 +136,8 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    const ALL: [Self; 9] = [
+    /// Each of them once.
+    pub const ALL: [Self; 9] = [
         Self::Pending,
         Self::Unanswered,
         Self::Established,

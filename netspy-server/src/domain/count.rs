@@ -61,8 +61,9 @@ pub type ReasonCounts = BTreeMap<(String, String), u64>;
 pub struct Unrecorded {
     /// Those that match the question.
     pub matching: ReasonCounts,
-    /// Of nobody known, where the question named somebody: any of these may be theirs.
-    pub of_nobody: u64,
+    /// Those of which it is not known whether they match: the question names somebody, and their owner is not known, or it
+    /// asks for what a count does not tell, such as an address.
+    pub undecided: u64,
 }
 
 impl Unrecorded {

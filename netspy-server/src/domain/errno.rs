@@ -43,3 +43,11 @@ pub fn errno_name(errno: u32) -> Option<&'static str> {
         _ => return None,
     })
 }
+
+/// The reverse of [`errno_name`].
+pub fn errno_of_name(name: &str) -> Option<u32> {
+    (1..=MOST).find(|errno| errno_name(*errno) == Some(name))
+}
+
+/// The greatest number there is (include/linux/err.h, `MAX_ERRNO`).
+const MOST: u32 = 4_095;

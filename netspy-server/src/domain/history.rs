@@ -1,6 +1,7 @@
 //! What the rest of the server needs from a store, whichever it is.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use thiserror::Error;
 
@@ -95,45 +96,70 @@ pub struct HistoryError(pub String);
 /// The writing side.
 pub trait Sink: Send {
     /// Writes all of `batch` or none of it. What could not be written is in the ledger that the history answers
-    /// with, at once, and is written to it with the next batch that can be; an empty one does.
-    fn write(&mut self, batch: &Batch) -> Result<(), HistoryError>;
+    /// with, at once, and is written to it with the next batch that can be; an empty one does. Returns what else was found
+    /// lost, which is in the ledger.
+    fn write(&mut self, batch: &Batch) -> Result<Vec<Loss>, HistoryError>;
 }
 
 /// Connections by direction and verdict; those that did not occur are absent.
 pub type ConnectionCounts = BTreeMap<(Direction, Verdict), u64>;
 
-/// What connections are summed by.
+/// What events are summed by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupBy {
     /// Name of the process.
     Process,
-    /// Where they went: address, port and protocol, or path.
+    /// Path of the executable.
+    Exe,
+    /// User id.
+    User,
+    /// Where connections went: address, port and protocol, or path.
     Destination,
+    /// The address alone.
+    Address,
+    /// Port and protocol alone.
+    Port,
+    /// What became of connections.
+    Outcome,
+    /// Why packets were dropped.
+    Reason,
 }
 
-/// What a group's connections have in common.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a group's events have in common.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Group {
     /// Name of the process.
     Process(String),
+    /// Path of the executable.
+    Exe(String),
+    /// User id.
+    User(u32),
     /// The end that did not begin them, and the IP protocol number.
     Destination { end: Endpoint, protocol: u8 },
+    /// The address of that end, v4-mapped IPv6 as IPv4.
+    Address(IpAddr),
+    /// The port of that end, and the IP protocol number.
+    Port { port: u16, protocol: u8 },
     /// A UNIX socket's path.
     Path(String),
+    /// What became of connections.
+    Outcome(Verdict),
+    /// The kernel's name for why packets were dropped.
+    Reason(String),
     /// Nothing is known of it.
     Unknown,
     /// The sum of what was too various to be kept apart.
     Others,
 }
 
-/// Connections, and what has passed over them.
+/// Events, and what has passed over connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sum {
     /// How many.
-    pub connections: u64,
-    /// Payload in bytes.
+    pub count: u64,
+    /// Payload in bytes; 0 for drops.
     pub bytes_sent: u64,
-    /// Payload in bytes.
+    /// Payload in bytes; 0 for drops.
     pub bytes_received: u64,
 }
 
@@ -152,6 +178,9 @@ pub trait History: Send + Sync {
     /// The `limit` groups of most connections, among the minutes (older ones: hours) that the window touches.
     /// Only the conditions on name, executable, user, direction and verdict can be asked.
     fn top(&self, filter: &Filter, by: GroupBy, limit: u32) -> Result<Vec<(Group, Sum)>, HistoryError>;
+    /// The same of drops with a record. Only the conditions on name, executable, user and reason can be asked, and only
+    /// those are there to group by.
+    fn top_drops(&self, filter: &Filter, by: GroupBy, limit: u32) -> Result<Vec<(Group, Sum)>, HistoryError>;
     /// The newest `limit` troubles of a kind that match.
     fn troubles(&self, kind: TroubleKind, filter: &Filter, limit: u32)
     -> Result<Page<Trouble>, HistoryError>;
@@ -159,6 +188,8 @@ pub trait History: Send + Sync {
     fn unrecorded(&self, kind: CountedKind, filter: &Filter) -> Result<Unrecorded, HistoryError>;
     /// What was lost in a window.
     fn losses(&self, window: Window) -> Result<LossCounts, HistoryError>;
+    /// Bytes that it takes on disk, its log not counted.
+    fn size_bytes(&self) -> Result<u64, HistoryError>;
 }
 
 /// Makes an answer complete.

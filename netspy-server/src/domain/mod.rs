@@ -14,6 +14,7 @@ mod kernel_names;
 mod loss;
 mod packet_drop;
 mod process;
+mod program;
 mod source;
 mod status;
 mod trouble;
@@ -23,9 +24,9 @@ pub use close::{Close, Ending, Traffic};
 pub use connection::{Connection, Direction, Endpoint, Outcome, Stage, Verdict};
 pub use count::{Counted, CountedKind, ReasonCounts, Unrecorded};
 pub use drop_class::{DropClass, NO_REASON, explain, is_explained};
-pub use errno::errno_name;
+pub use errno::{errno_name, errno_of_name};
 pub use existing::{ExistingSocket, Role as SocketRole};
-pub use filter::{End, Filter, Window};
+pub use filter::{End, Filter, Place, Window, as_kernel_keeps, is_short_id};
 pub use history::{
     Barrier, Batch, ConnectionCounts, Group, GroupBy, History, HistoryError, Keep, Page, Sink, Sum,
 };
@@ -33,6 +34,7 @@ pub use kernel_names::KernelNames;
 pub use loss::{Loss, LossCounts, LossKind, LossPlace};
 pub use packet_drop::{Attribution, PacketDirection, PacketDrop};
 pub use process::{Ancestor, Identity, Process, ProcessEvent, ProcessId, Thread};
+pub use program::{ProgramCost, Programs};
 pub use source::{FlowReading, Host, Input, KeptInput, Ring, Sockets, Source};
 pub use status::{Aspect, Check, Hook, HookState, Refusal};
 pub use trouble::{Backlog, Trouble, TroubleKind};

@@ -7,16 +7,18 @@ use netspy_api::{ConnectionSummary, Event, EventsByPid};
 
 use super::error::Failure;
 use super::params::Params;
-use super::query::{ListQuery, SummaryQuery};
+use super::query::{Kind, ListQuery, OF_PACKETS, SummaryQuery};
 use super::{ApiState, events, render};
 use crate::domain::{Direction, History, HistoryError};
 
 pub(super) async fn summary(State(api): State<ApiState>, params: Params) -> Result<Response, Failure> {
+    params.refuse(&OF_PACKETS, "ask /api/list-packet-drops or /api/events for it")?;
     let query = SummaryQuery::parse(&params, api.clock.now_ns())?;
     api.answer(move |history, zone| summarise(history, zone, query)).await
 }
 
 pub(super) async fn list(State(api): State<ApiState>, params: Params) -> Result<Response, Failure> {
+    params.refuse(&OF_PACKETS, "ask /api/list-packet-drops or /api/events for it")?;
     let query = ListQuery::parse(&params, api.clock.now_ns())?;
     api.answer(move |history, zone| list_events(history, zone, &query)).await
 }
@@ -37,8 +39,11 @@ fn summarise(
         duration_seconds: duration,
         duration,
         pid: query.filter.pid.unwrap_or(0),
-        query_time: render::whole_seconds(query.now_ns, zone),
-        message: format!("{who} made {count} outbound connection attempts over the last {duration} seconds"),
+        query_time: render::whole_seconds(query.end_ns, zone),
+        message: format!(
+            "{who} made {count} {}",
+            events::counted("outbound connection attempts", &query, zone)
+        ),
         outcomes: of(Direction::Outbound)
             .map(|((_, verdict), count)| (verdict.name().to_owned(), *count))
             .collect(),
@@ -53,8 +58,12 @@ fn list_events(
     zone: &TimeZone,
     query: &ListQuery,
 ) -> Result<EventsByPid<Event>, HistoryError> {
-    let page = history.connections(&query.filter, query.limit)?;
-    let rows = page.rows.iter().map(|row| (row.process.pid, render::connection(row, zone)));
+    let kind = Kind::Connection;
+    let (filter, limit) = query.page(kind);
+    let page = history.connections(&filter, limit)?;
+    let rows = page.rows.iter();
+    let rows =
+        rows.map(|row| ((row.wall_ns, kind, row.id), (row.process.pid, render::connection(row, zone))));
     let lost = history.losses(query.filter.window)?;
-    Ok(events::by_pid(rows, page.total, &lost, render::whole_seconds(query.end_ns(), zone)))
+    Ok(events::by_pid(rows.collect(), page.total, &lost, query, zone))
 }

@@ -9,7 +9,7 @@ use netspy_api::{DropSummary, Event, EventsByPid, Location};
 
 use super::error::Failure;
 use super::params::Params;
-use super::query::{ListQuery, SummaryQuery};
+use super::query::{Kind, ListQuery, OF_CONNECTIONS, SummaryQuery};
 use super::{ApiState, events, render};
 use crate::domain::{CountedKind, DropClass, History, HistoryError, ReasonCounts, explain};
 
@@ -17,11 +17,13 @@ use crate::domain::{CountedKind, DropClass, History, HistoryError, ReasonCounts,
 const MOST_LOCATIONS: usize = 20;
 
 pub(super) async fn summary(State(api): State<ApiState>, params: Params) -> Result<Response, Failure> {
+    params.refuse(&OF_CONNECTIONS, "ask /api/list-connections or /api/events for it")?;
     let query = SummaryQuery::parse(&params, api.clock.now_ns())?;
     api.answer(move |history, zone| summarise(history, zone, query)).await
 }
 
 pub(super) async fn list(State(api): State<ApiState>, params: Params) -> Result<Response, Failure> {
+    params.refuse(&OF_CONNECTIONS, "ask /api/list-connections or /api/events for it")?;
     let query = ListQuery::parse(&params, api.clock.now_ns())?;
     api.answer(move |history, zone| list_events(history, zone, &query)).await
 }
@@ -44,8 +46,8 @@ fn summarise(
         duration_seconds: duration,
         duration,
         pid: query.filter.pid.unwrap_or(0),
-        query_time: render::whole_seconds(query.now_ns, zone),
-        message: format!("{who} had {count} packet drops over the last {duration} seconds"),
+        query_time: render::whole_seconds(query.end_ns, zone),
+        message: format!("{who} had {count} {}", events::counted("packet drops", &query, zone)),
         reasons: found.reasons,
         classes: found.classes,
         unclassified_at: found.unclassified_at,
@@ -88,14 +90,16 @@ fn list_events(
     zone: &TimeZone,
     query: &ListQuery,
 ) -> Result<EventsByPid<Event>, HistoryError> {
-    let page = history.drops(&query.filter, query.limit)?;
+    let kind = Kind::Drop;
+    let (filter, limit) = query.page(kind);
+    let page = history.drops(&filter, limit)?;
     let rows = page.rows.iter().map(|row| {
         let pid = row.owner.as_ref().map_or(0, |owner| owner.pid);
-        (pid, render::packet_drop(row, zone))
+        ((row.wall_ns, kind, row.id), (pid, render::packet_drop(row, zone)))
     });
     let lost = history.losses(query.filter.window)?;
     let unrecorded = history.unrecorded(CountedKind::Drop, &query.filter)?;
-    let list = events::by_pid(rows, page.total, &lost, render::whole_seconds(query.end_ns(), zone));
+    let list = events::by_pid(rows.collect(), page.total, &lost, query, zone);
     Ok(EventsByPid { sampled: Some(render::sampled(page.total, &unrecorded)), ..list })
 }
 

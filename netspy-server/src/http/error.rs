@@ -1,10 +1,15 @@
-//! Every answer that is not a success: a status and a sentence that says what to do, as JSON.
+//! Every answer that is not a success: a status and a sentence that says what to do, as a problem of RFC 9457.
 
 use std::fmt::Display;
 
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use netspy_api::ErrorBody;
+
+use super::endpoints;
+
+/// A problem in JSON (RFC 9457).
+pub(super) const CONTENT_TYPE: &str = "application/problem+json";
 
 /// Why a request was not answered.
 #[derive(Debug)]
@@ -37,19 +42,24 @@ impl Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let error = self.status.canonical_reason().unwrap_or("Error").to_owned();
-        let mut body = serde_json::to_vec(&ErrorBody { error, message: self.message }).unwrap_or_default();
+        let title = self.status.canonical_reason().unwrap_or("Error").to_owned();
+        let body = ErrorBody {
+            problem_type: "about:blank".to_owned(),
+            title: title.clone(),
+            status: self.status.as_u16(),
+            detail: self.message.clone(),
+            error: title,
+            message: self.message,
+        };
+        let mut body = serde_json::to_vec(&body).unwrap_or_default();
         body.push(b'\n');
-        (self.status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+        (self.status, [(header::CONTENT_TYPE, CONTENT_TYPE)], body).into_response()
     }
 }
 
 pub(super) async fn unknown_path() -> Failure {
-    Failure::new(
-        StatusCode::NOT_FOUND,
-        "nothing is at this path; there are /health, /api/connection-summary, /api/packet-drop-summary, \
-         /api/list-connections, /api/list-packet-drops, /api/events and /api/programs",
-    )
+    let paths = endpoints::paths().collect::<Vec<_>>().join(", ");
+    Failure::new(StatusCode::NOT_FOUND, format!("nothing is at this path; there are {paths}"))
 }
 
 pub(super) async fn wrong_method(method: Method) -> Failure {

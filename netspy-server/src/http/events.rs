@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 
 use super::error::Failure;
 use super::params::Params;
-use super::query::ListQuery;
+use super::query::{Cursor, Kind, ListQuery, SummaryQuery};
 use super::{ApiState, render};
-use crate::domain::{CountedKind, Filter, History, HistoryError, LossCounts, TroubleKind, Unrecorded};
+use crate::domain::{CountedKind, Filter, History, HistoryError, LossCounts};
 
 pub(super) async fn list(State(api): State<ApiState>, params: Params) -> Result<Response, Failure> {
     let event_type = params.text("type")?;
@@ -30,43 +30,64 @@ fn list_events(
     let mut found = Vec::new();
     let mut total_count = 0;
     let mut sampled = Sampled::default();
-    let mut add = |recorded: u64, unrecorded: &Unrecorded| {
-        let more = render::sampled(recorded, unrecorded);
+    for kind in Kind::all().filter(|kind| event_type.is_none_or(|name| name == kind.name())) {
+        let (filter, limit) = query.page(kind);
+        let counted = match kind {
+            Kind::Connection => {
+                let page = history.connections(&filter, limit)?;
+                total_count += page.total;
+                found.extend(
+                    page.rows.iter().map(|row| ((row.wall_ns, kind, row.id), render::connection(row, zone))),
+                );
+                continue;
+            }
+            Kind::Drop => {
+                let page = history.drops(&filter, limit)?;
+                found.extend(
+                    page.rows.iter().map(|row| ((row.wall_ns, kind, row.id), render::packet_drop(row, zone))),
+                );
+                (page.total, CountedKind::Drop)
+            }
+            Kind::Trouble(trouble) => {
+                let page = history.troubles(trouble, &filter, limit)?;
+                found.extend(
+                    page.rows.iter().map(|row| ((row.wall_ns, kind, row.id), render::trouble(row, zone))),
+                );
+                (page.total, CountedKind::Trouble(trouble))
+            }
+        };
+        total_count += counted.0;
+        let more = render::sampled(counted.0, &history.unrecorded(counted.1, &query.filter)?);
         sampled.counted += more.counted;
         sampled.recorded += more.recorded;
         sampled.unattributed += more.unattributed;
-    };
-    if matches!(event_type, None | Some("connection")) {
-        let page = history.connections(&query.filter, query.limit)?;
-        total_count += page.total;
-        found.extend(page.rows.iter().map(|row| (row.wall_ns, render::connection(row, zone))));
     }
-    if matches!(event_type, None | Some("packet_drop")) {
-        let page = history.drops(&query.filter, query.limit)?;
-        total_count += page.total;
-        found.extend(page.rows.iter().map(|row| (row.wall_ns, render::packet_drop(row, zone))));
-        add(page.total, &history.unrecorded(CountedKind::Drop, &query.filter)?);
-    }
-    for kind in TroubleKind::ALL {
-        if event_type.is_none_or(|name| name == kind.name()) {
-            let page = history.troubles(kind, &query.filter, query.limit)?;
-            total_count += page.total;
-            found.extend(page.rows.iter().map(|row| (row.wall_ns, render::trouble(row, zone))));
-            add(page.total, &history.unrecorded(CountedKind::Trouble(kind), &query.filter)?);
-        }
-    }
-    found.sort_by_key(|(wall_ns, _)| std::cmp::Reverse(*wall_ns));
-    found.truncate(query.limit as usize);
-    let events: Vec<_> = found.into_iter().map(|(_, event)| event).collect();
+    // Within a kind they are in order; what is equal stays in that order.
+    found.sort_by_key(|((wall_ns, kind, _), _)| (std::cmp::Reverse(*wall_ns), *kind));
+    let (found, next_cursor) = page(found, query.limit);
     Ok(EventList {
-        count: events.len() as u64,
-        events,
+        count: found.len() as u64,
+        events: found,
         total_count,
+        next_cursor,
         query_time: render::whole_seconds(query.end_ns(), zone),
         filters: filters(event_type, query, zone),
         sampled: Some(sampled),
         lost: Some(render::lost(&history.losses(query.filter.window)?)),
     })
+}
+
+/// An event with its wall time, kind and id.
+type At<T> = ((i64, Kind, u64), T);
+
+/// The first `limit` of them, and where the list goes on if there are more.
+fn page<T>(mut found: Vec<At<T>>, limit: u32) -> (Vec<T>, Option<String>) {
+    let more = found.len() > limit as usize;
+    found.truncate(limit as usize);
+    let last = found.last().filter(|_| more);
+    let next =
+        last.map(|((wall_ns, kind, id), _)| Cursor { wall_ns: *wall_ns, kind: *kind, id: *id }.to_string());
+    (found.into_iter().map(|(_, event)| event).collect(), next)
 }
 
 /// What was asked for, as it was understood.
@@ -83,31 +104,46 @@ fn filters(event_type: Option<&str>, query: &ListQuery, zone: &TimeZone) -> BTre
     ]
     .into_iter()
     .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+    .chain(query.conditions.iter().map(|(name, given)| ((*name).to_owned(), json!(given))))
     .collect()
 }
 
-/// Newest-first rows in the lists of their pids.
+/// Newest-first rows, of which there may be one more than asked for, in the lists of their pids.
 pub(super) fn by_pid(
-    rows: impl Iterator<Item = (u32, Event)>,
+    rows: Vec<At<(u32, Event)>>,
     total: u64,
     lost: &LossCounts,
-    query_time: String,
+    query: &ListQuery,
+    zone: &TimeZone,
 ) -> EventsByPid<Event> {
+    let (rows, next_cursor) = page(rows, query.limit);
+    let total_events = rows.len() as u64;
     let mut events_by_pid = BTreeMap::<String, Vec<Event>>::new();
-    let mut total_events = 0;
     for (pid, event) in rows {
         events_by_pid.entry(pid.to_string()).or_default().push(event);
-        total_events += 1;
     }
     EventsByPid {
         total_pids: events_by_pid.len() as u64,
         events_by_pid,
-        query_time,
+        query_time: render::whole_seconds(query.end_ns(), zone),
         total_events,
         total_count: Some(total),
-        truncated: total > total_events,
+        truncated: next_cursor.is_some(),
+        next_cursor,
         sampled: None,
         lost: Some(render::lost(lost)),
+    }
+}
+
+/// `attempts` or `drops` that were counted, and when, as the end of a sentence.
+pub(super) fn counted(what: &str, query: &SummaryQuery, zone: &TimeZone) -> String {
+    let seconds = query.duration_seconds;
+    let conditions = if query.conditions.is_empty() { "" } else { "that meet the conditions " };
+    if query.has_end {
+        let end = render::whole_seconds(query.end_ns, zone);
+        format!("{what} {conditions}in the {seconds} seconds before {end}")
+    } else {
+        format!("{what} {conditions}over the last {seconds} seconds")
     }
 }
 

@@ -8,15 +8,22 @@
 //! never an empty success.
 
 mod connections;
+mod docs;
 mod drops;
+mod endpoints;
 mod error;
 mod events;
 mod guard;
 mod listeners;
+mod metrics;
+mod openapi;
 mod params;
+mod probes;
 mod query;
 mod render;
 mod status;
+mod stream;
+mod top;
 
 use std::sync::Arc;
 
@@ -31,7 +38,8 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 use tower::ServiceExt;
 
-use crate::domain::{Barrier, Clock, History, HistoryError, Hook, Sockets};
+use crate::domain::{Barrier, Clock, History, HistoryError, Hook, Programs, Sockets};
+use crate::feed::Feed;
 use error::Failure;
 
 /// Most bytes of a body: every known parameter fits in it many times.
@@ -48,6 +56,10 @@ pub struct ApiState {
     pub clock: Clock,
     /// What exists at the moment of a request.
     pub sockets: Arc<dyn Sockets>,
+    /// What is recorded at this moment.
+    pub feed: Arc<Feed>,
+    /// What is in the kernel.
+    pub programs: Arc<dyn Programs>,
     /// What is being traced, and how.
     pub hooks: Arc<[Hook]>,
     /// Host names, besides those of loopback, that a request may be addressed to; without port or brackets.
@@ -55,17 +67,25 @@ pub struct ApiState {
 }
 
 impl ApiState {
-    /// Runs `question` off the async threads: it waits for the barrier and reads files.
+    /// The answer to `question` as JSON.
     async fn answer<T: Serialize + Send + 'static>(
         self,
         question: impl FnOnce(&dyn History, &TimeZone) -> Result<T, HistoryError> + Send + 'static,
     ) -> Result<Response, Failure> {
+        render::json(&self.ask(question).await?)
+    }
+
+    /// Runs `question` off the async threads: it waits for the barrier and reads files.
+    async fn ask<T: Send + 'static>(
+        self,
+        question: impl FnOnce(&dyn History, &TimeZone) -> Result<T, HistoryError> + Send + 'static,
+    ) -> Result<T, Failure> {
         let asked = tokio::task::spawn_blocking(move || {
             self.barrier.wait()?;
             question(&*self.history, &TimeZone::system())
         });
         match asked.await {
-            Ok(Ok(answer)) => render::json(&answer),
+            Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(Failure::unavailable(&error)),
             Err(error) => Err(Failure::unavailable(&error)),
         }
@@ -75,16 +95,11 @@ impl ApiState {
 /// The API as a service for `axum::serve`.
 pub fn router(state: ApiState) -> Router {
     let allowed_hosts = Arc::clone(&state.allowed_hosts);
-    let routes = Router::new()
-        .route("/", get(status::index))
-        .route("/health", get(status::health))
-        .route("/api/programs", get(status::programs))
-        .route("/api/listeners", get(listeners::list))
-        .route("/api/events", get(events::list))
-        .route("/api/connection-summary", get(connections::summary).post(connections::summary))
-        .route("/api/packet-drop-summary", get(drops::summary).post(drops::summary))
-        .route("/api/list-connections", get(connections::list).post(connections::list))
-        .route("/api/list-packet-drops", get(drops::list).post(drops::list))
+    let routes = endpoints::all()
+        .into_iter()
+        .fold(Router::new(), |routes, endpoint| routes.route(endpoint.path, endpoint.routing))
+        // As the earlier server called it.
+        .route("/docs/", get(docs::serve))
         .fallback(error::unknown_path)
         .method_not_allowed_fallback(error::wrong_method)
         .layer(DefaultBodyLimit::max(MOST_BODY_BYTES))

@@ -18,8 +18,34 @@ use serde_json::Value;
 use super::error::Failure;
 
 /// Everything that any endpoint takes.
-const KNOWN: [&str; 9] =
-    ["type", "pid", "command", "process_name", "duration_seconds", "duration", "since", "until", "limit"];
+pub(super) const KNOWN: [&str; 26] = [
+    "type",
+    "pid",
+    "command",
+    "process_name",
+    "process",
+    "exe",
+    "uid",
+    "unit",
+    "container",
+    "direction",
+    "protocol",
+    "family",
+    "local",
+    "local_port",
+    "remote",
+    "remote_port",
+    "outcome",
+    "errno",
+    "drop_reason",
+    "duration_seconds",
+    "duration",
+    "since",
+    "until",
+    "limit",
+    "cursor",
+    "by",
+];
 
 /// The known parameters of one request.
 #[derive(Debug, Default)]
@@ -97,12 +123,50 @@ impl Params {
         }
     }
 
+    /// A text that may also be given as a whole number; absent where it is empty.
+    pub(super) fn word(&self, name: &str) -> Result<Option<String>, Failure> {
+        match self.0.get(name) {
+            Some(Given::Json(Value::Number(number))) if number.is_u64() => Ok(Some(number.to_string())),
+            _ => self.text(name),
+        }
+    }
+
+    /// What `read` makes of a text; it takes what `takes` says.
+    pub(super) fn read<T>(
+        &self,
+        name: &str,
+        takes: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, Failure> {
+        let Some(text) = self.word(name)? else { return Ok(None) };
+        read(&text).map(Some).ok_or_else(|| wrong(name, takes, &Given::Text(text)))
+    }
+
+    /// Refuses a condition that no answer of this endpoint could meet; `elsewhere` says where it belongs.
+    pub(super) fn refuse(&self, names: &[&str], elsewhere: &str) -> Result<(), Failure> {
+        match names.iter().find(|name| self.0.contains_key(*name)) {
+            Some(name) => Err(Failure::invalid(format!("{name} is no condition here: {elsewhere}"))),
+            None => Ok(()),
+        }
+    }
+
     /// A whole number; absent where it is 0, which `zero` explains.
     pub(super) fn number(
         &self,
         name: &str,
         range: RangeInclusive<u64>,
         zero: &str,
+    ) -> Result<Option<u64>, Failure> {
+        let takes = format!("a whole number from {} to {} ({zero})", range.start(), range.end());
+        Ok(self.whole(name, range, &takes)?.filter(|number| *number != 0))
+    }
+
+    /// A whole number, of which 0 is one as any other.
+    pub(super) fn whole(
+        &self,
+        name: &str,
+        range: RangeInclusive<u64>,
+        takes: &str,
     ) -> Result<Option<u64>, Failure> {
         let number = match self.0.get(name) {
             None => return Ok(None),
@@ -111,28 +175,45 @@ impl Params {
             Some(Given::Text(text)) if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse().ok(),
             Some(Given::Text(_)) => None,
         };
-        let Some(number) = number.filter(|number| range.contains(number)) else {
-            let takes = format!("a whole number from {} to {} ({zero})", range.start(), range.end());
-            return Err(wrong(name, &takes, &self.0[name]));
-        };
-        Ok(Some(number).filter(|number| *number != 0))
+        match number.filter(|number| range.contains(number)) {
+            Some(number) => Ok(Some(number)),
+            None => Err(wrong(name, takes, &self.0[name])),
+        }
     }
 
     /// A moment in ns since 1970; one beyond what is stored as such is the first or last that is.
-    pub(super) fn moment(&self, name: &str) -> Result<Option<i64>, Failure> {
-        let timestamp = match self.0.get(name) {
+    pub(super) fn moment(&self, name: &str, now_ns: i64) -> Result<Option<i64>, Failure> {
+        let moment = match self.0.get(name) {
             None => return Ok(None),
-            Some(Given::Text(text) | Given::Json(Value::String(text))) => text.parse::<Timestamp>().ok(),
+            Some(Given::Text(text) | Given::Json(Value::String(text))) => {
+                ago(text).map(|ns| now_ns.saturating_sub(ns)).or_else(|| absolute(text))
+            }
             Some(Given::Json(_)) => None,
         };
-        let Some(timestamp) = timestamp else {
-            let takes = "an RFC 3339 time such as 2026-11-21T00:52:16Z or 2026-11-21T01:52:16+01:00 (in a query \
-                 string + is written %2B)";
-            return Err(wrong(name, takes, &self.0[name]));
-        };
-        let nanoseconds = timestamp.as_nanosecond().clamp(i64::MIN.into(), i64::MAX.into());
-        Ok(Some(nanoseconds as i64))
+        let takes = "an RFC 3339 time such as 2026-11-21T00:52:16Z or 2026-11-21T01:52:16+01:00 (in a query string + \
+                     is written %2B), or how long ago, such as 90s, 10m, 2h or 7d";
+        moment.map(Some).ok_or_else(|| wrong(name, takes, &self.0[name]))
     }
+}
+
+fn absolute(text: &str) -> Option<i64> {
+    let nanoseconds = text.parse::<Timestamp>().ok()?.as_nanosecond();
+    Some(nanoseconds.clamp(i64::MIN.into(), i64::MAX.into()) as i64)
+}
+
+/// A whole number and its unit, in ns.
+fn ago(text: &str) -> Option<i64> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        "w" => 7 * 86_400,
+        _ => return None,
+    };
+    let number = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse::<i64>().ok())??;
+    number.checked_mul(seconds)?.checked_mul(1_000_000_000)
 }
 
 fn wrong(name: &str, takes: &str, given: &Given) -> Failure {

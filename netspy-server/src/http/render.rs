@@ -199,7 +199,7 @@ pub(super) fn trouble(trouble: &Trouble, zone: &TimeZone) -> Event {
 
 /// `recorded` events that match have a record.
 pub(super) fn sampled(recorded: u64, unrecorded: &Unrecorded) -> Sampled {
-    Sampled { counted: recorded + unrecorded.total(), recorded, unattributed: unrecorded.of_nobody }
+    Sampled { counted: recorded + unrecorded.total(), recorded, unattributed: unrecorded.undecided }
 }
 
 pub(super) fn lost(counts: &LossCounts) -> Lost {
@@ -283,7 +283,7 @@ fn port(end: Endpoint, protocol: u8) -> Option<u16> {
     (end.port != 0 || matches!(protocol, TCP | UDP)).then_some(end.port)
 }
 
-fn address(end: Endpoint, protocol: u8) -> String {
+pub(super) fn address(end: Endpoint, protocol: u8) -> String {
     match (port(end, protocol), end.scope) {
         (Some(_), _) => end.to_string(),
         (None, 0) => ip(end),
@@ -291,21 +291,23 @@ fn address(end: Endpoint, protocol: u8) -> String {
     }
 }
 
+/// IP protocols that have a name here.
+pub(super) const PROTOCOLS: [(u8, &str); 10] = [
+    (1, "ICMP"),
+    (2, "IGMP"),
+    (TCP, "TCP"),
+    (UDP, "UDP"),
+    (33, "DCCP"),
+    (47, "GRE"),
+    (50, "ESP"),
+    (58, "ICMPv6"),
+    (132, "SCTP"),
+    (136, "UDPLite"),
+];
+
 pub(super) fn protocol(number: u8) -> String {
-    let name = match number {
-        1 => "ICMP",
-        2 => "IGMP",
-        TCP => "TCP",
-        UDP => "UDP",
-        33 => "DCCP",
-        47 => "GRE",
-        50 => "ESP",
-        58 => "ICMPv6",
-        132 => "SCTP",
-        136 => "UDPLite",
-        other => return format!("Unknown({other})"),
-    };
-    name.to_owned()
+    let named = PROTOCOLS.iter().find(|(known, _)| *known == number);
+    named.map_or_else(|| format!("Unknown({number})"), |(_, name)| (*name).to_owned())
 }
 
 /// `SOCK_*` by name (include/linux/net.h).

@@ -1,5 +1,7 @@
 //! `/`, `/health` and `/api/programs`: what the server is and how it does.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use axum::response::Response;
 use jiff::tz::TimeZone;
@@ -7,29 +9,21 @@ use netspy_api::{Health, Program, Programs};
 use serde_json::json;
 
 use super::error::Failure;
-use super::{ApiState, render};
+use super::{ApiState, endpoints, render};
 use crate::domain::{History, HistoryError, Hook, Window};
 
 const HOUR_NS: i64 = 3_600_000_000_000;
 
 pub(super) async fn index() -> Result<Response, Failure> {
+    let name = |path: &str| path.trim_start_matches("/api").trim_matches('/').replace(['-', '.'], "_");
+    let endpoints: BTreeMap<_, _> =
+        endpoints::paths().filter(|path| *path != "/").map(|path| (name(path), path)).collect();
     render::json(&json!({
         "service": "eBPF Network Monitor",
         "version": concat!("v", env!("CARGO_PKG_VERSION")),
         "description": "Which process talks to whom, what fails and what is dropped",
-        "endpoints": {
-            "health": "/health",
-            "connection_summary": "/api/connection-summary",
-            "packet_drop_summary": "/api/packet-drop-summary",
-            "list_connections": "/api/list-connections",
-            "list_packet_drops": "/api/list-packet-drops",
-            "events": "/api/events",
-            "listeners": "/api/listeners",
-            "programs": "/api/programs",
-        },
-        "documentation": {
-            "parameters": "pid, command, duration_seconds; lists also since, until, limit; events also type",
-        },
+        "endpoints": endpoints,
+        "documentation": {"api": "/docs", "openapi": "/openapi.json"},
     }))
 }
 

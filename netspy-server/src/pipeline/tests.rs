@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::*;
-use crate::domain::{FlowReading, Identity, KernelNames, ProcessEvent, Ring, Thread};
+use crate::domain::{FlowReading, Identity, KernelNames, Loss, ProcessEvent, Ring, Thread};
 
 /// Delivers these records, then nothing, on a clock that stands still.
 struct Records(Vec<Vec<u8>>);
@@ -64,21 +64,31 @@ struct Flaky {
 }
 
 impl Sink for Flaky {
-    fn write(&mut self, batch: &Batch) -> Result<(), HistoryError> {
+    fn write(&mut self, batch: &Batch) -> Result<Vec<Loss>, HistoryError> {
         if self.failures > 0 {
             self.failures -= 1;
             return Err(HistoryError("disk full".to_owned()));
         }
         self.written.lock().unwrap().push(batch.clone());
-        Ok(())
+        Ok(Vec::new())
     }
 }
 
 /// Runs a pipeline over `records` while `work` uses its gate; what was written in the end.
 fn run(records: Vec<Vec<u8>>, failures: u32, work: impl FnOnce(&Gate)) -> Vec<Batch> {
+    run_telling(records, failures, Arc::default(), work)
+}
+
+/// The same, and what is written is told on.
+fn run_telling(
+    records: Vec<Vec<u8>>,
+    failures: u32,
+    feed: Arc<Feed>,
+    work: impl FnOnce(&Gate),
+) -> Vec<Batch> {
     let sink = Flaky { failures, written: Arc::default() };
     let (pipeline, gate) =
-        Pipeline::new(Box::new(Records(records)), Box::new(Nobody::default()), Box::new(sink.clone()))
+        Pipeline::new(Box::new(Records(records)), Box::new(Nobody::default()), Box::new(sink.clone()), feed)
             .unwrap();
     let thread = std::thread::spawn(|| pipeline.run());
     work(&gate);
@@ -123,8 +133,34 @@ fn a_query_after_the_end_is_an_error() {
         Box::new(Records(Vec::new())),
         Box::new(Nobody::default()),
         Box::new(Flaky { failures: 0, written: Arc::default() }),
+        Arc::default(),
     )
     .unwrap();
     drop(pipeline);
     assert!(gate.wait().is_err());
+}
+
+#[test]
+fn what_is_written_is_told_on_before_queries_are_answered() {
+    let feed = Arc::new(Feed::default());
+    let mut told = feed.follow(1).unwrap();
+    let written = run_telling(vec![vec![0; 3]], 0, feed.clone(), |gate| {
+        gate.wait().unwrap();
+        assert_eq!(feed.end().batches, 1);
+    });
+    assert_eq!(told.try_recv().unwrap().batch, written[0]);
+    assert_eq!((feed.queued(), feed.tally().failed_batches), (0, 0));
+}
+
+#[test]
+fn what_cannot_be_written_is_counted_and_told_to_nobody() {
+    let feed = Arc::new(Feed::default());
+    let mut told = feed.follow(1).unwrap();
+    run_telling(vec![vec![0; 3]], 1, feed.clone(), |gate| {
+        gate.wait().unwrap_err();
+    });
+    assert!(told.try_recv().is_err());
+    let tally = feed.tally();
+    assert_eq!(tally.failed_batches, 1);
+    assert_eq!(tally.losses.values().sum::<u64>(), 1, "{tally:?}");
 }

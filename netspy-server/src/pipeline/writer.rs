@@ -5,11 +5,17 @@
 
 use std::{
     io,
-    sync::mpsc::{Receiver, Sender, SyncSender, sync_channel},
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender, SyncSender, sync_channel},
+    },
     thread::{self, JoinHandle},
 };
 
-use crate::domain::{Batch, HistoryError, Sink};
+use crate::{
+    domain::{Batch, HistoryError, Sink},
+    feed::Feed,
+};
 
 /// Batches that may wait.
 const QUEUE: usize = 8;
@@ -23,16 +29,18 @@ struct Job {
 /// The way to the writing thread.
 pub(super) struct Writer {
     jobs: SyncSender<Job>,
+    feed: Arc<Feed>,
     thread: JoinHandle<()>,
 }
 
 impl Writer {
     /// Starts the thread.
-    pub(super) fn start(mut sink: Box<dyn Sink>) -> io::Result<Self> {
+    pub(super) fn start(mut sink: Box<dyn Sink>, feed: Arc<Feed>) -> io::Result<Self> {
         let (jobs, to_do) = sync_channel(QUEUE);
-        let thread =
-            thread::Builder::new().name("store".to_owned()).spawn(move || work(&mut *sink, &to_do))?;
-        Ok(Self { jobs, thread })
+        let told = feed.clone();
+        let store = thread::Builder::new().name("store".to_owned());
+        let thread = store.spawn(move || work(&mut *sink, &to_do, &told))?;
+        Ok(Self { jobs, feed, thread })
     }
 
     /// Has a batch written after those before it, then the queries answered.
@@ -41,6 +49,7 @@ impl Writer {
         batch: Batch,
         waiting: Vec<Sender<Result<(), HistoryError>>>,
     ) -> io::Result<()> {
+        self.feed.enqueued();
         self.jobs.send(Job { batch, waiting }).map_err(|_| gone())
     }
 
@@ -55,20 +64,34 @@ fn gone() -> io::Error {
     io::Error::other("the thread that writes history panicked; please report it with the log above")
 }
 
-fn work(sink: &mut dyn Sink, to_do: &Receiver<Job>) {
+fn work(sink: &mut dyn Sink, to_do: &Receiver<Job>, feed: &Feed) {
     let mut works = true;
     for Job { batch, waiting } in to_do {
+        feed.dequeued();
         // What could not be written before is tried again with each batch, and whenever somebody asks.
-        let written = if works && batch.is_empty() { Ok(()) } else { sink.write(&batch) };
+        let written = if works && batch.is_empty() { Ok(Vec::new()) } else { sink.write(&batch) };
         // Once, not per batch: a full disk would fill the log as well.
         match (&written, works) {
-            (Ok(()), true) | (Err(_), false) => {}
-            (Ok(()), false) => tracing::info!("the store can be written again"),
+            (Ok(_), true) | (Err(_), false) => {}
+            (Ok(_), false) => tracing::info!("the store can be written again"),
             (Err(error), true) => {
                 tracing::error!(%error, "what cannot be written is counted as lost; tracing goes on");
             }
         }
         works = written.is_ok();
+        // Before queries are answered: what is told on is in the history, and what is in an answer has been told.
+        let written = match written {
+            Ok(more) => {
+                if !batch.is_empty() {
+                    feed.wrote(batch, &more);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                feed.failed(&batch);
+                Err(error)
+            }
+        };
         for query in waiting {
             let _ = query.send(written.clone()); // a query that has given up is no loss
         }

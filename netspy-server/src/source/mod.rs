@@ -2,11 +2,13 @@
 
 pub mod existing;
 pub mod kernel;
+mod programs;
 mod record;
 mod replay;
 mod resumed;
 mod trace;
 
+pub use programs::OwnPrograms;
 pub use record::{Recorder, RecordingHost, RecordingSource};
 pub use replay::Replay;
 pub use resumed::ResumedSource;

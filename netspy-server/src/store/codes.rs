@@ -66,12 +66,12 @@ pub(super) fn from_class(class: u32) -> Option<(Direction, Verdict)> {
 }
 
 /// The classes of these directions and verdicts; all of them where none is given.
-pub(super) fn classes(direction: Option<Direction>, verdict: Option<Verdict>) -> Vec<u32> {
+pub(super) fn classes(direction: Option<Direction>, verdicts: &[Verdict]) -> Vec<u32> {
     (0..2 * VERDICTS)
         .filter(|number| {
             from_class(*number).is_some_and(|(begun, became)| {
                 direction.is_none_or(|wanted| wanted == begun)
-                    && verdict.is_none_or(|wanted| wanted == became)
+                    && (verdicts.is_empty() || verdicts.contains(&became))
             })
         })
         .collect()

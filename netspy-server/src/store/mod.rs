@@ -20,6 +20,7 @@ mod row;
 mod scan;
 mod schema;
 mod sums;
+mod top;
 mod troubles;
 mod version2;
 mod write;

@@ -6,22 +6,27 @@ use std::net::IpAddr;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
-use super::codes;
+use super::codes::{self, Coded};
 use super::row::{cannot_read, v6_bytes};
-use crate::domain::{Direction, End, Filter, HistoryError, Window};
-
-/// Bytes of a name that the kernel keeps (`TASK_COMM_LEN` without the terminating zero).
-const COMM_BYTES: usize = 15;
+use super::scan;
+use crate::domain::{Direction, End, Filter, HistoryError, Window, as_kernel_keeps, is_short_id};
 
 /// Conditions that must all hold, and the values of their placeholders in their order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Condition {
     pub(super) sql: String,
     pub(super) values: Vec<Value>,
+    /// Placeholders of the statement before these.
+    before: usize,
 }
 
 impl Condition {
-    fn and(&mut self, sql: &str, values: impl IntoIterator<Item = Value>) {
+    /// None yet, in a statement that has so many placeholders of its own before them.
+    pub(super) fn behind(before: usize) -> Self {
+        Self { before, ..Self::default() }
+    }
+
+    pub(super) fn and(&mut self, sql: &str, values: impl IntoIterator<Item = Value>) {
         self.sql.push_str(if self.sql.is_empty() { "" } else { " AND " });
         self.sql.push_str(sql);
         self.values.extend(values);
@@ -32,6 +37,8 @@ impl Condition {
 #[derive(Clone, Debug)]
 pub(super) struct Question {
     pub(super) window: Window,
+    /// Wall time and id that rows, but not counts, must be below.
+    pub(super) after: Option<(i64, i64)>,
     /// Rising; `None` for any, nobody included.
     pub(super) processes: Option<Vec<u32>>,
     /// Rising; `None` for any.
@@ -42,16 +49,21 @@ pub(super) struct Question {
 impl Question {
     /// What `filter` asks of connections.
     pub(super) fn of_connections(file: &Connection, filter: &Filter) -> Result<Self, HistoryError> {
-        let classes = match (filter.direction, filter.verdict, &filter.reason) {
-            (_, _, Some(_)) => Some(Vec::new()),
-            (None, None, None) => None,
-            (direction, verdict, None) => Some(codes::classes(direction, verdict)),
+        let classes = match (filter.direction, &filter.verdicts[..]) {
+            _ if filter.reason.is_some() || filter.packet_direction.is_some() => Some(Vec::new()),
+            (None, []) => None,
+            (direction, verdicts) => Some(codes::classes(direction, verdicts)),
         };
-        let mut rows = common(filter);
+        let mut rows = Condition::behind(scan::PLACEHOLDERS);
+        add_common(&mut rows, filter);
         if let Some(errno) = filter.errno {
             rows.and("errno = ?", [errno.into()]);
         }
-        let inbound = codes::classes(Some(Direction::Inbound), None);
+        if let Some(since) = filter.changed_since_ns {
+            let changed = "wall_ns + max(ifnull(outcome_ns, 0), ifnull(close_ns, 0)) >= ?";
+            rows.and(changed, [since.into()]);
+        }
+        let inbound = codes::classes(Some(Direction::Inbound), &[]);
         let from = inbound.first().copied().unwrap_or_default();
         for (end, near, far) in
             [(&filter.local, "destination", "source"), (&filter.remote, "source", "destination")]
@@ -65,30 +77,36 @@ impl Question {
                 )
             });
         }
-        Ok(Self { window: filter.window, processes: processes(file, filter)?, classes, rows })
+        Self::of(file, filter, classes, rows)
     }
 
     /// What `filter` asks of drops.
     pub(super) fn of_drops(file: &Connection, filter: &Filter) -> Result<Self, HistoryError> {
-        let not_of_drops = filter.direction.is_some() || filter.verdict.is_some() || filter.errno.is_some();
         let classes = match &filter.reason {
-            _ if not_of_drops => Some(Vec::new()),
+            _ if filter.is_of_connections() => Some(Vec::new()),
             None => None,
             Some(reason) => {
                 Some(numbers(file, "SELECT id FROM causes WHERE reason = ?", &[reason.clone().into()])?)
             }
         };
-        let mut rows = common(filter);
-        for end in [&filter.local, &filter.remote] {
-            add_end(&mut rows, end, |column, test| {
-                format!(
-                    "({} OR {})",
-                    test(&format!("source_{column}")),
-                    test(&format!("destination_{column}"))
-                )
-            });
+        let mut rows = Condition::behind(scan::PLACEHOLDERS);
+        add_common(&mut rows, filter);
+        if let Some(direction) = filter.packet_direction {
+            rows.and("direction = ?", [direction.code().into()]);
         }
-        Ok(Self { window: filter.window, processes: processes(file, filter)?, classes, rows })
+        add_either_end(&mut rows, filter);
+        Self::of(file, filter, classes, rows)
+    }
+
+    fn of(
+        file: &Connection,
+        filter: &Filter,
+        classes: Option<Vec<u32>>,
+        rows: Condition,
+    ) -> Result<Self, HistoryError> {
+        // An id is stored as the i64 with the same bits.
+        let after = filter.after.map(|place| (place.wall_ns, place.id.map_or(i64::MIN, u64::cast_signed)));
+        Ok(Self { window: filter.window, after, processes: processes(file, filter)?, classes, rows })
     }
 
     /// Whether rows of this process and class are asked for, as far as those say.
@@ -120,10 +138,11 @@ fn is_among(numbers: Option<&Vec<u32>>, number: u32) -> bool {
 /// Conditions on programs, for rollups; `None` when rollups cannot tell.
 pub(super) fn programs(filter: &Filter) -> Option<Condition> {
     let beyond = filter.pid.is_some()
-        || filter.protocol.is_some()
-        || filter.family.is_some()
+        || filter.unit.is_some()
+        || filter.container.is_some()
         || filter.errno.is_some()
-        || [&filter.local, &filter.remote].iter().any(|end| **end != End::default());
+        || filter.changed_since_ns.is_some()
+        || filter.is_of_packets();
     (!beyond).then(|| of_program(filter))
 }
 
@@ -142,6 +161,16 @@ pub(super) fn of_process(filter: &Filter) -> Condition {
     let mut condition = of_program(filter);
     if let Some(pid) = filter.pid {
         condition.and("pid = ?", [pid.into()]);
+    }
+    // As the indexes have it.
+    if let Some(unit) = &filter.unit {
+        condition.and("identity ->> '$.unit' = ?", [unit.clone().into()]);
+    }
+    if let Some(container) = &filter.container {
+        // What goes on after a short id are hexadecimal digits, which are before "g".
+        let last = if is_short_id(container) { format!("{container}g") } else { container.clone() };
+        let between = "identity ->> '$.container_id' BETWEEN ? AND ?";
+        condition.and(between, [container.clone().into(), last.into()]);
     }
     condition
 }
@@ -165,13 +194,6 @@ fn of_program(filter: &Filter) -> Condition {
     condition
 }
 
-/// What is left of a name in the kernel. A character that is cut in two reads as U+FFFD, as it does when the
-/// kernel's bytes are decoded.
-fn as_kernel_keeps(name: &str) -> String {
-    let bytes = name.as_bytes();
-    String::from_utf8_lossy(&bytes[..bytes.len().min(COMM_BYTES)]).into_owned()
-}
-
 fn numbers(file: &Connection, sql: &str, values: &[Value]) -> Result<Vec<u32>, HistoryError> {
     let mut statement = file.prepare_cached(sql).map_err(cannot_read)?;
     let rows = statement.query_map(params_from_iter(values), |row| row.get(0)).map_err(cannot_read)?;
@@ -180,22 +202,47 @@ fn numbers(file: &Connection, sql: &str, values: &[Value]) -> Result<Vec<u32>, H
     Ok(numbers)
 }
 
-/// What connections and drops both have.
-fn common(filter: &Filter) -> Condition {
-    let mut rows = Condition::default();
+/// What all rows have.
+fn add_common(rows: &mut Condition, filter: &Filter) {
     if let Some(protocol) = filter.protocol {
         rows.and("protocol = ?", [protocol.into()]);
     }
     if let Some(family) = filter.family {
         rows.and("family = ?", [family.into()]);
     }
-    rows
+}
+
+/// Adds conditions on the ends of a packet, of which neither is known to be the local one.
+fn add_either_end(rows: &mut Condition, filter: &Filter) {
+    for end in [&filter.local, &filter.remote] {
+        add_end(rows, end, |column, test| {
+            format!("({} OR {})", test(&format!("source_{column}")), test(&format!("destination_{column}")))
+        });
+    }
+}
+
+/// Conditions on rows of troubles, behind those of their own.
+pub(super) fn add_of_troubles(rows: &mut Condition, filter: &Filter) {
+    let tcp = libc::IPPROTO_TCP as u8;
+    if filter.is_of_connections()
+        || filter.packet_direction.is_some()
+        || filter.protocol.is_some_and(|protocol| protocol != tcp)
+    {
+        rows.and("0", []);
+    }
+    if let Some(family) = filter.family {
+        rows.and("family = ?", [family.into()]);
+    }
+    if let Some(reason) = &filter.reason {
+        rows.and("reason = ?", [reason.clone().into()]);
+    }
+    add_either_end(rows, filter);
 }
 
 /// Adds conditions on one end. `either` says, for a test of a column (`ip`, `port`), on which ends it is made.
 fn add_end(rows: &mut Condition, end: &End, either: impl Fn(&str, &dyn Fn(&str) -> String) -> String) {
     let mut test = |column: &str, ranges: Vec<(Value, Value)>| {
-        let first = rows.values.len() + FIRST_VALUE;
+        let first = rows.before + rows.values.len() + 1;
         let between = |name: &str| {
             let ranges: Vec<_> = (0..ranges.len())
                 .map(|n| format!("{name} BETWEEN ?{} AND ?{}", first + 2 * n, first + 2 * n + 1))
@@ -222,6 +269,3 @@ fn add_end(rows: &mut Condition, end: &End, either: impl Fn(&str, &dyn Fn(&str) 
         test("port", vec![((*ports.start()).into(), (*ports.end()).into())]);
     }
 }
-
-/// Number of the first placeholder of [`Question::rows`]: those before it are a scan's own.
-const FIRST_VALUE: usize = 5;

@@ -10,7 +10,7 @@ use super::dictionary::{CauseReader, ProcessReader};
 use super::ledger::{self, Unwritten};
 use super::question::Question;
 use super::row::{Columns, cannot_read, unreadable};
-use super::{codes, connection, packet_drop, scan, sums, troubles};
+use super::{codes, connection, packet_drop, scan, sums, top, troubles};
 use crate::domain::{
     Connection, ConnectionCounts, CountedKind, Filter, Group, GroupBy, History, HistoryError, LossCounts,
     LossKind, LossPlace, PacketDrop, Page, ReasonCounts, Sum, Trouble, TroubleKind, Unrecorded, Window,
@@ -105,7 +105,19 @@ impl History for SqliteHistory {
     }
 
     fn top(&self, filter: &Filter, by: GroupBy, limit: u32) -> Result<Vec<(Group, Sum)>, HistoryError> {
-        self.read(|file| sums::top(file, filter, by, limit))
+        self.read(|file| top::connections(file, filter, by, limit))
+    }
+
+    fn top_drops(&self, filter: &Filter, by: GroupBy, limit: u32) -> Result<Vec<(Group, Sum)>, HistoryError> {
+        self.read(|file| top::drops(file, filter, by, limit))
+    }
+
+    fn size_bytes(&self) -> Result<u64, HistoryError> {
+        self.read(|file| {
+            let pragma =
+                |name| file.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(cannot_read);
+            Ok(pragma("page_count")?.cast_unsigned() * pragma("page_size")?.cast_unsigned())
+        })
     }
 
     fn losses(&self, window: Window) -> Result<LossCounts, HistoryError> {

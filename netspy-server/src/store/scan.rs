@@ -11,6 +11,9 @@ use super::question::Question;
 use super::row::cannot_read;
 use crate::domain::{HistoryError, Page};
 
+/// Of a scan's own: the ids, and the window.
+pub(super) const PLACEHOLDERS: usize = 4;
+
 /// A block that holds rows of a process and class that are asked for, as far as its summary says.
 struct Candidate {
     ids: (i64, i64),
@@ -87,7 +90,8 @@ fn scan(
         table.rows, question.rows.sql
     );
     let window = question.window;
-    let own = [block.ids.0, block.ids.1, window.since_ns, window.until_ns].map(Value::from);
+    let own: [_; PLACEHOLDERS] =
+        [block.ids.0, block.ids.1, window.since_ns, window.until_ns].map(Value::from);
     let mut statement = file.prepare_cached(&sql).map_err(cannot_read)?;
     let values = own.iter().chain(&question.rows.values);
     let mut rows = statement.query(params_from_iter(values)).map_err(cannot_read)?;
@@ -134,6 +138,7 @@ pub(super) fn page<T>(
     for block in candidates(file, table, question)? {
         let is_full = newest.len() >= limit as usize;
         let may_hold_newer = limit > 0
+            && question.after.is_none_or(|(wall_ns, _)| block.wall_ns.0 <= wall_ns)
             && (!is_full || newest.first_key_value().is_some_and(|(at, _)| block.wall_ns.1 >= at.0));
         if block.certain {
             total += block.rows.values().sum::<u64>();
@@ -143,6 +148,9 @@ pub(super) fn page<T>(
         }
         scan(file, table, question, &block, |at, _, row| {
             total += u64::from(!block.certain);
+            if question.after.is_some_and(|after| at >= after) {
+                return Ok(());
+            }
             let is_full = newest.len() >= limit as usize;
             if !is_full || newest.first_key_value().is_some_and(|(oldest, _)| at > *oldest) {
                 newest.insert(at, convert(row)?);

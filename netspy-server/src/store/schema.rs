@@ -188,6 +188,12 @@ CREATE TABLE horizons (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// Indexes on what a process's identity holds, of which a file of this version may still be without.
+const INDEXES: &str = "
+CREATE INDEX IF NOT EXISTS processes_by_unit ON processes (identity ->> '$.unit');
+CREATE INDEX IF NOT EXISTS processes_by_container ON processes (identity ->> '$.container_id');
+";
+
 /// Makes the tables in an empty database; refuses a file that is not netspy's or is from a later netspy,
 /// without having changed it.
 pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), HistoryError> {
@@ -214,7 +220,9 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), Hi
         }
         Err(error) => return Err(super::cannot_open(path, &error)),
     }
-    write_ahead(connection).map_err(|error| super::cannot_open(path, &error))
+    write_ahead(connection)
+        .and_then(|()| connection.execute_batch(INDEXES))
+        .map_err(|error| super::cannot_open(path, &error))
 }
 
 /// The version that the database says it has.

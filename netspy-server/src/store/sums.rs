@@ -1,7 +1,6 @@
-//! Sums: from blocks and rows as far as those are kept, from rollups for what is older; and the groups of most
-//! connections, from rollups alone.
+//! Counts: from blocks and rows as far as those are kept, from rollups for what is older.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
@@ -9,10 +8,10 @@ use rusqlite::{Connection, params_from_iter};
 use super::block::{CONNECTIONS, Table};
 use super::question::{self, Condition, Question};
 use super::retention::{first_minute, first_rolled_minute};
-use super::rollup::{Destination, HOUR_MINUTES, MINUTE_NS, Rollup};
+use super::rollup::{HOUR_MINUTES, MINUTE_NS, Rollup};
 use super::row::{Columns, cannot_read};
-use super::{codes, scan};
-use crate::domain::{Filter, Group, GroupBy, HistoryError, Sum};
+use super::scan;
+use crate::domain::{Filter, HistoryError};
 
 /// Rows by class.
 pub(super) fn count(
@@ -55,74 +54,8 @@ pub(super) fn count(
     Ok(counts)
 }
 
-/// The groups of most connections.
-pub(super) fn top(
-    file: &Connection,
-    filter: &Filter,
-    by: GroupBy,
-    limit: u32,
-) -> Result<Vec<(Group, Sum)>, HistoryError> {
-    let Some(programs) = question::programs(filter).filter(|_| filter.reason.is_none()) else {
-        return Err(HistoryError(
-            "sums are kept by process name, executable, user, direction and outcome: ask by those".to_owned(),
-        ));
-    };
-    let kinds = (Rollup::ConnectionsByMinute, Rollup::ConnectionsByHour);
-    let window = (filter.window.since_ns.div_euclid(MINUTE_NS), filter.window.until_ns.div_euclid(MINUTE_NS));
-    let classes = codes::classes(filter.direction, filter.verdict);
-    let mut sums = HashMap::<Key, Sum>::new();
-    let what = match by {
-        GroupBy::Process => "program, class, count, bytes_sent, bytes_received",
-        GroupBy::Destination => "destination, class, count, bytes_sent, bytes_received",
-    };
-    each(file, kinds, window, &programs, what, |columns| {
-        let key = match by {
-            GroupBy::Process => Key::Program(columns.take("program")?),
-            GroupBy::Destination => Key::Destination(columns.take("destination")?),
-        };
-        if classes.binary_search(&columns.take("class")?).is_ok() {
-            let sum = sums.entry(key).or_default();
-            sum.connections += columns.unsigned("count")?;
-            sum.bytes_sent += columns.unsigned("bytes_sent")?;
-            sum.bytes_received += columns.unsigned("bytes_received")?;
-        }
-        Ok(())
-    })?;
-    let mut groups = named(file, sums)?;
-    groups.sort_by_cached_key(|(group, sum)| (std::cmp::Reverse(sum.connections), format!("{group:?}")));
-    groups.truncate(limit as usize);
-    Ok(groups)
-}
-
-#[derive(PartialEq, Eq, Hash)]
-enum Key {
-    Program(u32),
-    Destination(Destination),
-}
-
-/// Programs by the names of their processes, of which several may be the same.
-fn named(file: &Connection, sums: HashMap<Key, Sum>) -> Result<Vec<(Group, Sum)>, HistoryError> {
-    let (mut groups, mut processes) = (Vec::new(), HashMap::<String, Sum>::new());
-    let mut name_of = file.prepare_cached("SELECT name FROM programs WHERE id = ?1").map_err(cannot_read)?;
-    for (key, sum) in sums.into_iter().filter(|(_, sum)| sum.connections > 0) {
-        match key {
-            Key::Destination(destination) => groups.push((destination.group(), sum)),
-            Key::Program(0) => groups.push((Group::Others, sum)),
-            Key::Program(number) => {
-                let name = name_of.query_row([number], |row| row.get(0)).map_err(cannot_read)?;
-                let all = processes.entry(name).or_default();
-                all.connections += sum.connections;
-                all.bytes_sent += sum.bytes_sent;
-                all.bytes_received += sum.bytes_received;
-            }
-        }
-    }
-    groups.extend(processes.into_iter().map(|(name, sum)| (Group::Process(name), sum)));
-    Ok(groups)
-}
-
 /// Hands over the rollups of a stretch of minutes: those of hours for whole hours, and where minutes are not kept.
-fn each(
+pub(super) fn each(
     file: &Connection,
     kinds: (Rollup, Rollup),
     minutes: (i64, i64),

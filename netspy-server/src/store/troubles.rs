@@ -9,8 +9,8 @@ use super::dictionary::ProcessReader;
 use super::question::{self, Condition};
 use super::row::{Columns, Parameters, cannot_read, unreadable};
 use crate::domain::{
-    Attribution, Backlog, Counted, CountedKind, Filter, HistoryError, Page, Process, ReasonCounts, Trouble,
-    TroubleKind, Unrecorded,
+    Attribution, Backlog, Counted, CountedKind, Filter, HistoryError, Page, Place, Process, ReasonCounts,
+    Trouble, TroubleKind, Unrecorded,
 };
 
 const PUT: &str = "INSERT OR IGNORE INTO troubles VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
@@ -79,17 +79,18 @@ fn read(row: &Row<'_>, processes: &mut ProcessReader<'_>) -> Result<Trouble, His
     })
 }
 
-/// Rows of a kind that match; those of nobody where nobody is asked for.
+/// Rows of a kind that match by time and owner; those of nobody too where nobody is asked for.
 fn condition(kind: &str, filter: &Filter) -> Condition {
     let of_process = question::of_process(filter);
-    let mut sql = "kind = ? AND wall_ns BETWEEN ? AND ?".to_owned();
+    let mut condition = Condition::default();
     let window = filter.window;
-    let mut values = vec![Value::from(kind.to_owned()), window.since_ns.into(), window.until_ns.into()];
+    let own = [Value::from(kind.to_owned()), window.since_ns.into(), window.until_ns.into()];
+    condition.and("kind = ? AND wall_ns BETWEEN ? AND ?", own);
     if !of_process.sql.is_empty() {
-        sql = format!("{sql} AND process IN (SELECT id FROM processes WHERE {})", of_process.sql);
-        values.extend(of_process.values);
+        let among = format!("process IN (SELECT id FROM processes WHERE {})", of_process.sql);
+        condition.and(&among, of_process.values);
     }
-    Condition { sql, values }
+    condition
 }
 
 /// The newest of a kind.
@@ -99,15 +100,20 @@ pub(super) fn page(
     filter: &Filter,
     limit: u32,
 ) -> Result<Page<Trouble>, HistoryError> {
-    let Condition { sql, mut values } = condition(kind.name(), filter);
+    let mut asked = condition(kind.name(), filter);
+    question::add_of_troubles(&mut asked, filter);
     let total: i64 = file
-        .prepare_cached(&format!("SELECT count(*) FROM troubles WHERE {sql}"))
-        .and_then(|mut statement| statement.query_row(params_from_iter(&values), |row| row.get(0)))
+        .prepare_cached(&format!("SELECT count(*) FROM troubles WHERE {}", asked.sql))
+        .and_then(|mut statement| statement.query_row(params_from_iter(&asked.values), |row| row.get(0)))
         .map_err(cannot_read)?;
-    values.push(limit.into());
-    let sql = format!("SELECT * FROM troubles WHERE {sql} ORDER BY wall_ns DESC, id DESC LIMIT ?");
+    if let Some(Place { wall_ns, id }) = filter.after {
+        let id = id.map_or(i64::MIN, u64::cast_signed);
+        asked.and("(wall_ns, id) < (?, ?)", [wall_ns.into(), id.into()]);
+    }
+    asked.values.push(limit.into());
+    let sql = format!("SELECT * FROM troubles WHERE {} ORDER BY wall_ns DESC, id DESC LIMIT ?", asked.sql);
     let mut statement = file.prepare_cached(&sql).map_err(cannot_read)?;
-    let mut rows = statement.query(params_from_iter(&values)).map_err(cannot_read)?;
+    let mut rows = statement.query(params_from_iter(&asked.values)).map_err(cannot_read)?;
     let (mut processes, mut found) = (ProcessReader::of(file), Vec::new());
     while let Some(row) = rows.next().map_err(cannot_read)? {
         found.push(read(row, &mut processes)?);
@@ -115,17 +121,29 @@ pub(super) fn page(
     Ok(Page { rows: found, total: total.cast_unsigned() })
 }
 
-/// What was only counted.
+/// What was only counted. Ends and protocols are not known of it.
 pub(super) fn unrecorded(
     file: &Connection,
     kind: CountedKind,
     filter: &Filter,
 ) -> Result<Unrecorded, HistoryError> {
-    let read = |Condition { sql, values }: Condition| -> Result<ReasonCounts, HistoryError> {
-        let sql =
-            format!("SELECT reason, location, sum(count) FROM counted WHERE {sql} GROUP BY reason, location");
+    if filter.is_of_connections() {
+        return Ok(Unrecorded::default());
+    }
+    let read = |filter: &Filter, and_nobody: bool| -> Result<ReasonCounts, HistoryError> {
+        let mut asked = condition(kind.name(), filter);
+        if let Some(reason) = &filter.reason {
+            asked.and("reason = ?", [reason.clone().into()]);
+        }
+        if and_nobody {
+            asked.and("process = 0", []);
+        }
+        let sql = format!(
+            "SELECT reason, location, sum(count) FROM counted WHERE {} GROUP BY reason, location",
+            asked.sql
+        );
         let mut statement = file.prepare_cached(&sql).map_err(cannot_read)?;
-        let mut rows = statement.query(params_from_iter(&values)).map_err(cannot_read)?;
+        let mut rows = statement.query(params_from_iter(&asked.values)).map_err(cannot_read)?;
         let mut counts = ReasonCounts::new();
         while let Some(row) = rows.next().map_err(cannot_read)? {
             let mut columns = Columns::of(row);
@@ -134,11 +152,14 @@ pub(super) fn unrecorded(
         }
         Ok(counts)
     };
-    let matching = read(condition(kind.name(), filter))?;
-    if question::of_process(filter).sql.is_empty() {
-        return Ok(Unrecorded { matching, of_nobody: 0 });
+    let mut matching = read(filter, false)?;
+    let mut undecided = 0;
+    if filter.is_of_packets() {
+        undecided += std::mem::take(&mut matching).into_values().sum::<u64>();
     }
-    let mut nobody = condition(kind.name(), &Filter::within(filter.window));
-    nobody.sql.push_str(" AND process = 0");
-    Ok(Unrecorded { matching, of_nobody: read(nobody)?.into_values().sum() })
+    if filter.is_of_somebody() {
+        let anybody = Filter { reason: filter.reason.clone(), ..Filter::within(filter.window) };
+        undecided += read(&anybody, true)?.into_values().sum::<u64>();
+    }
+    Ok(Unrecorded { matching, undecided })
 }

@@ -46,18 +46,19 @@ impl SqliteSink {
         Self { file, keep, known: Known::default(), unwritten, batches: 0 }
     }
 
-    fn try_write(&mut self, batch: &Batch, unwritten: &[Loss]) -> Result<(), HistoryError> {
+    fn try_write(&mut self, batch: &Batch, unwritten: &[Loss]) -> Result<Vec<Loss>, HistoryError> {
         let file =
             self.file.transaction_with_behavior(TransactionBehavior::Immediate).map_err(cannot_write)?;
-        write_batch(&file, &mut self.known, batch)?;
+        let expired = write_batch(&file, &mut self.known, batch)?;
         write_losses(&file, unwritten.iter().chain(&batch.losses)).map_err(cannot_write)?;
         retention::enforce(&file, &mut self.known, self.keep, batch).map_err(cannot_write)?;
-        file.commit().map_err(cannot_write)
+        file.commit().map_err(cannot_write)?;
+        Ok(expired)
     }
 }
 
 impl Sink for SqliteSink {
-    fn write(&mut self, batch: &Batch) -> Result<(), HistoryError> {
+    fn write(&mut self, batch: &Batch) -> Result<Vec<Loss>, HistoryError> {
         let shared = self.unwritten.clone();
         let mut unwritten = shared.lock();
         // Readers only have to wait when there is something that must not be seen twice.
@@ -71,14 +72,14 @@ impl Sink for SqliteSink {
             self.try_write(batch, &losses).inspect_err(|_| *unwritten = losses)
         };
         match written {
-            Ok(()) => {
+            Ok(expired) => {
                 drop(unwritten);
                 self.batches = self.batches.wrapping_add(1);
                 // The batch is written; what could not be tidied up now can be later.
                 if let Err(error) = retention::tidy(&self.file, self.keep, self.batches) {
                     tracing::debug!(%error, "the history could not be made smaller");
                 }
-                Ok(())
+                Ok(expired)
             }
             Err(error) => {
                 self.known = Known::default();
@@ -93,12 +94,12 @@ impl Sink for SqliteSink {
     }
 }
 
-/// Everything but the losses, within a transaction.
+/// Everything but the batch's losses, within a transaction; returns those that were found only here.
 pub(super) fn write_batch(
     file: &Transaction<'_>,
     known: &mut Known,
     batch: &Batch,
-) -> Result<(), HistoryError> {
+) -> Result<Vec<Loss>, HistoryError> {
     let mut changes = Changes::default();
     let ids = batch.connections.iter().map(|row| row.id).chain(batch.drops.iter().map(|row| row.id));
     let others = batch.troubles.iter().map(|row| row.id).chain(batch.counted.iter().map(|row| row.id));
@@ -110,8 +111,10 @@ pub(super) fn write_batch(
     write_troubles(file, known, batch).map_err(cannot_write)?;
     let wall_ns = retention::latest(batch).unwrap_or_default();
     let expired = expired.map(|(kind, count)| Loss { wall_ns, place: LossPlace::Expired, kind, count });
-    write_losses(file, expired.iter().filter(|loss| loss.count > 0)).map_err(cannot_write)?;
-    changes.flush(file, &mut known.programs).map_err(cannot_write)
+    let expired: Vec<_> = expired.into_iter().filter(|loss| loss.count > 0).collect();
+    write_losses(file, expired.iter()).map_err(cannot_write)?;
+    changes.flush(file, &mut known.programs).map_err(cannot_write)?;
+    Ok(expired)
 }
 
 /// Says for how many the beginning is no longer there.

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::server::{NOW, SECOND, Server, attempt, hooks, packet_drop, sample};
 use super::shapes::{
-    CONNECTION_SUMMARY_TOO, DROP_SUMMARY_TOO, EVENTS, HEALTH, HEALTH_TOO, LIST, LIST_TOO, LOST, PROGRAM,
-    PROGRAM_TOO, PROGRAMS, SAMPLED, SUMMARY, assert_event, assert_shape,
+    CONNECTION_SUMMARY_TOO, DROP_SUMMARY_TOO, EVENTS, GOES_ON, HEALTH, HEALTH_TOO, LIST, LIST_TOO, LOST,
+    PROGRAM, PROGRAM_TOO, PROGRAMS, SAMPLED, SUMMARY, assert_event, assert_shape,
 };
 
 const SUMMARIES: [&str; 2] = ["/api/connection-summary", "/api/packet-drop-summary"];
@@ -63,7 +63,7 @@ fn summaries_by_both_verbs() {
 #[test]
 fn summaries_default_to_everybody_and_the_last_minute() {
     let server = Server::with(&sample());
-    for body in ["", "{}", " \n", r#"{"pid":0,"command":"","duration_seconds":0,"since":"ignored"}"#] {
+    for body in ["", "{}", " \n", r#"{"pid":0,"command":"","duration_seconds":0,"unknown":"ignored"}"#] {
         let connections = server.post(SUMMARIES[0], body);
         assert_eq!((&connections["count"], &connections["duration_seconds"]), (&json!(5), &json!(60)));
         assert!(connections["message"].as_str().unwrap().starts_with("All processes made 5 "));
@@ -158,6 +158,41 @@ fn lists_are_capped_and_say_so() {
         assert_eq!((&list["total_events"], &list["truncated"]), (&json!(events), &json!(events < 130)));
     }
     assert_eq!(server.get("/api/events")["count"], 100);
+}
+
+#[test]
+fn lists_go_on_where_the_page_before_ended() {
+    let server = Server::with(&sample());
+    let all = server.get("/api/events");
+    for limit in 1..=13 {
+        let (mut events, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = server.get(&format!("/api/events?limit={limit}{cursor}"));
+            assert_shape(&page, &[EVENTS, LOST, SAMPLED], GOES_ON);
+            assert_eq!(page["total_count"], 12, "of all, whatever the page");
+            events.extend_from_slice(page["events"].as_array().unwrap());
+            let Some(next) = page["next_cursor"].as_str() else { break };
+            cursor = format!("&cursor={next}");
+        }
+        assert_eq!(all["events"], Value::Array(events), "{limit}");
+    }
+    for path in LISTS {
+        let first = server.get(&format!("{path}?limit=3"));
+        assert_eq!((&first["total_events"], &first["truncated"]), (&json!(3), &json!(true)));
+        let body = json!({"limit": 3, "cursor": first["next_cursor"]}).to_string();
+        let second = server.post(path, &body);
+        assert_eq!(second["total_count"], first["total_count"]);
+        let rest = second["total_count"].as_u64().unwrap() - 3;
+        assert_eq!(
+            (second["total_events"].as_u64(), &second["truncated"]),
+            (Some(rest), &json!(false)),
+            "{path}"
+        );
+        assert_eq!(second.get("next_cursor"), None);
+    }
+    let answer = server.request("GET", "/api/events?cursor=yesterday", "", b"");
+    let message = super::refusals::message(&answer, 400, "Bad Request");
+    assert!(message.contains("cursor takes the next_cursor of an answer"), "{message}");
 }
 
 #[test]
@@ -309,9 +344,16 @@ fn the_index_names_the_endpoints() {
     let index = server.get("/");
     assert_eq!(index["service"], "eBPF Network Monitor");
     assert!(index["version"].is_string() && index["description"].is_string());
-    assert!(index["documentation"].is_object());
+    assert_eq!(index["documentation"]["api"], "/docs");
+    for (name, path) in
+        [("health", "/health"), ("list_connections", "/api/list-connections"), ("events", "/api/events")]
+    {
+        assert_eq!(index["endpoints"][name], path);
+    }
     for path in index["endpoints"].as_object().unwrap().values() {
-        server.get(path.as_str().unwrap());
+        // A stream has an end only if it is asked for.
+        let target = format!("{}?until=0s", path.as_str().unwrap());
+        assert_eq!(server.request("GET", &target, "", b"").status, 200, "{target}");
     }
 }
 
@@ -321,8 +363,9 @@ fn answers_are_lines_of_json_that_nobody_keeps() {
     for path in ["/", "/health", SUMMARIES[0], SUMMARIES[1], LISTS[0], LISTS[1], "/api/events", "/nowhere"] {
         let answer = server.request("GET", path, "Origin: http://localhost:3000\r\n", b"");
         assert!(answer.body.ends_with("}\n"), "{path}");
+        let content = if answer.status == 200 { "application/json" } else { "application/problem+json" };
         for (header, value) in [
-            ("content-type", Some("application/json")),
+            ("content-type", Some(content)),
             ("cache-control", Some("no-store")),
             ("x-content-type-options", Some("nosniff")),
             ("access-control-allow-origin", None),

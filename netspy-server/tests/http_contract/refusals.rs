@@ -7,14 +7,18 @@ use serde_json::Value;
 
 use super::server::{Answer, Server, attempt, sample};
 
-/// The error as `{error, message}` and nothing else.
+/// The members of RFC 9457 and the contract's `error` and `message`, and nothing else.
 #[track_caller]
-fn message(answer: &Answer, status: u16, error: &str) -> String {
+pub(crate) fn message(answer: &Answer, status: u16, error: &str) -> String {
     assert_eq!(answer.status, status, "{}", answer.body);
-    assert_eq!(answer.header("content-type"), Some("application/json"));
+    assert_eq!(answer.header("content-type"), Some("application/problem+json"));
     let body = answer.json();
-    assert_eq!(body.as_object().map(serde_json::Map::len), Some(2), "{body}");
-    assert_eq!(body["error"], error);
+    assert_eq!(body.as_object().map(serde_json::Map::len), Some(6), "{body}");
+    assert_eq!(
+        (&body["type"], &body["title"], &body["error"]),
+        (&"about:blank".into(), &error.into(), &error.into())
+    );
+    assert_eq!((&body["status"], &body["detail"]), (&status.into(), &body["message"]));
     body["message"].as_str().filter(|message| !message.is_empty()).unwrap().to_owned()
 }
 
@@ -136,11 +140,13 @@ fn other_verbs_are_refused_with_the_right_ones() {
         "/api/packet-drop-summary",
         "/api/list-connections",
         "//api/list-packet-drops",
+        "/api/events",
+        "/api/top",
     ];
-    let reading = ["/", "/health", "/api/events", "/api/programs"];
+    let reading = ["/", "/health", "/api/listeners", "/api/programs"];
     for (paths, verbs, allowed) in [
-        (both, &["PUT", "DELETE", "PATCH", "OPTIONS", "BREW"][..], "GET,HEAD,POST"),
-        (reading, &["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW"][..], "GET,HEAD"),
+        (&both[..], &["PUT", "DELETE", "PATCH", "OPTIONS", "BREW"][..], "GET,HEAD,POST"),
+        (&reading[..], &["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW"][..], "GET,HEAD"),
     ] {
         for path in paths {
             for verb in verbs {
@@ -162,7 +168,8 @@ fn unknown_paths_are_told_the_known_ones() {
         "/api/",
         "/api/list-conections",
         "/health/",
-        "/docs/",
+        "/docs/x",
+        "/api/events/ingest",
         "/%2e%2e/etc",
         "/api/events%00",
     ] {
@@ -215,7 +222,8 @@ fn only_this_machines_names_are_answered() {
     }
 }
 
-const ASKING: [&str; 7] = [
+const ASKING: [&str; 8] = [
+    "/api/top",
     "/health",
     "/api/programs",
     "/api/events",
@@ -272,6 +280,12 @@ mod broken {
             gone()
         }
         fn top(&self, _: &Filter, _: GroupBy, _: u32) -> Answer<Vec<(Group, Sum)>> {
+            gone()
+        }
+        fn top_drops(&self, _: &Filter, _: GroupBy, _: u32) -> Answer<Vec<(Group, Sum)>> {
+            gone()
+        }
+        fn size_bytes(&self) -> Answer<u64> {
             gone()
         }
         fn losses(&self, _: Window) -> Answer<LossCounts> {

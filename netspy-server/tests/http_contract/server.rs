@@ -9,9 +9,10 @@ use std::time::Duration;
 use netspy_server::domain::{
     Attribution, Backlog, Barrier, Batch, Check, Clock, Connection, Counted, CountedKind, Endpoint,
     ExistingSocket, History, HistoryError, Hook, HookState, Identity, Loss, LossKind, LossPlace, Outcome,
-    PacketDirection, PacketDrop, Process, Refusal, Sink, SocketRole, Sockets, Stage, Thread, Trouble,
-    TroubleKind,
+    PacketDirection, PacketDrop, Process, ProgramCost, Programs, Refusal, Sink, SocketRole, Sockets, Stage,
+    Thread, Trouble, TroubleKind,
 };
+use netspy_server::feed::Feed;
 use netspy_server::http::{ApiState, router};
 use netspy_server::store::{self, SqliteSink};
 use serde_json::Value;
@@ -26,6 +27,7 @@ pub(crate) struct TestBarrier {
     pub(crate) calls: AtomicUsize,
     pub(crate) writes: Mutex<Batch>,
     pub(crate) fails: Mutex<Option<String>>,
+    pub(crate) feed: Arc<Feed>,
     sink: Mutex<Option<SqliteSink>>,
 }
 
@@ -35,8 +37,37 @@ impl Barrier for TestBarrier {
         if let Some(message) = self.fails.lock().unwrap().clone() {
             return Err(HistoryError(message));
         }
-        let batch = std::mem::take(&mut *self.writes.lock().unwrap());
-        self.sink.lock().unwrap().as_mut().map_or(Ok(()), |sink| sink.write(&batch))
+        self.write(std::mem::take(&mut *self.writes.lock().unwrap()))
+    }
+}
+
+impl TestBarrier {
+    /// As the pipeline does it: into the history, then to who follows.
+    fn write(&self, batch: Batch) -> Result<(), HistoryError> {
+        if let Some(sink) = self.sink.lock().unwrap().as_mut() {
+            let lost = sink.write(&batch)?;
+            if !batch.is_empty() {
+                self.feed.wrote(batch, &lost);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Programs of which these cost something, and these are gone.
+#[derive(Default)]
+pub(crate) struct TestPrograms {
+    pub(crate) costs: Mutex<Option<Vec<ProgramCost>>>,
+    pub(crate) detached: Mutex<Vec<String>>,
+}
+
+impl Programs for TestPrograms {
+    fn costs(&self) -> Option<Vec<ProgramCost>> {
+        self.costs.lock().unwrap().clone()
+    }
+
+    fn detached(&self) -> Vec<String> {
+        self.detached.lock().unwrap().clone()
     }
 }
 
@@ -44,6 +75,7 @@ impl Barrier for TestBarrier {
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) barrier: Arc<TestBarrier>,
+    pub(crate) programs: Arc<TestPrograms>,
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -76,9 +108,9 @@ impl Server {
     }
 
     pub(crate) fn start(batch: &Batch, hooks: Vec<Hook>) -> Self {
-        let (mut sink, history) = store::open_temporary().unwrap();
-        sink.write(batch).unwrap();
+        let (sink, history) = store::open_temporary().unwrap();
         let barrier = TestBarrier { sink: Mutex::new(Some(sink)), ..TestBarrier::default() };
+        barrier.write(batch.clone()).unwrap();
         Self::serve(Arc::new(history), barrier, hooks)
     }
 
@@ -88,12 +120,14 @@ impl Server {
     }
 
     fn serve(history: Arc<dyn History>, barrier: TestBarrier, hooks: Vec<Hook>) -> Self {
-        let barrier = Arc::new(barrier);
+        let (barrier, programs) = (Arc::new(barrier), Arc::new(TestPrograms::default()));
         let state = ApiState {
             history,
             barrier: barrier.clone(),
             clock: Clock::Frozen(NOW),
             sockets: Arc::new(TwoListeners),
+            feed: barrier.feed.clone(),
+            programs: programs.clone(),
             hooks: hooks.into(),
             allowed_hosts: Arc::new(["monitor.lan".to_owned()]),
         };
@@ -106,7 +140,12 @@ impl Server {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             axum::serve(listener, router(state)).await.unwrap();
         });
-        Self { address, barrier, _runtime: runtime }
+        Self { address, barrier, programs, _runtime: runtime }
+    }
+
+    /// Something happens.
+    pub(crate) fn record(&self, batch: Batch) {
+        self.barrier.write(batch).unwrap();
     }
 
     /// Sends `bytes` and reads until the server closes.

@@ -106,6 +106,8 @@ pub(crate) const LIST: Keys = &[
 pub(crate) const LIST_TOO: Keys = &[("total_count", Is::U64), ("truncated", Is::Flag), ("lost", Is::Object)];
 /// Of what is also counted in the kernel.
 pub(crate) const SAMPLED: Keys = &[("sampled", Is::Object)];
+/// Of a list that goes on.
+pub(crate) const GOES_ON: Keys = &[("next_cursor", Is::Text)];
 
 /// 1.4
 pub(crate) const EVENTS: Keys = &[
@@ -183,6 +185,8 @@ pub(crate) const CONNECTION_TOO: Keys = &[
     ("pod_uid", Is::Text),
     ("cgroup_id", Is::U64),
     ("netns", Is::U32),
+    ("ending", Is::Text),
+    ("duration_us", Is::U64),
 ];
 /// 2.2
 pub(crate) const DROP: Keys = &[

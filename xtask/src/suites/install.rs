@@ -38,7 +38,7 @@ pub(super) fn ensure(root: &Path) -> Result<Installed> {
     })?;
     let requirements = fs::read_to_string(pins.join(PYTHON))?;
     once(&directory.join("python.stamp"), &requirements, || {
-        println!("installing the Python client from PyPI");
+        println!("installing schemathesis and the Python client from PyPI");
         environment(root, &directory.join("python"))?;
         let mut pip = Command::new(directory.join("python/bin/pip"));
         pip.args(["install", "--quiet", "--disable-pip-version-check", "--requirement"])
@@ -96,6 +96,11 @@ impl Installed {
         let mut python = Command::new(self.directory.join("python/bin/python"));
         python.arg(self.scripts.join(script));
         python
+    }
+
+    /// One of the Python programs.
+    pub(super) fn python_program(&self, name: &str) -> Command {
+        Command::new(self.directory.join("python/bin").join(name))
     }
 
     /// One of our scripts, with the pinned Node; its argument says where the packages are.

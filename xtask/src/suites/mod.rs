@@ -1,5 +1,6 @@
-//! `suites`: other people's test suites against netspy's MCP server: the official conformance suite, the Inspector,
-//! and the Python client. Their versions are pinned in `xtask/suites/`; they are installed below `target/`.
+//! `suites`: other people's test suites against netspy's HTTP API (schemathesis) and its MCP server: the official conformance
+//! suite, the Inspector, and the Python client. Their versions are pinned in `xtask/suites/`; they are installed below
+//! `target/`.
 
 mod install;
 mod process;
@@ -35,6 +36,8 @@ const SCENARIOS: [(&str, &str); 16] = [
     ("sep-2164-resource-not-found", "2026-07-28"),
     ("server-sse-multiple-streams", "2026-07-28"),
 ];
+/// Requests that schemathesis makes at least.
+const LEAST_CASES: u32 = 500;
 /// The Inspector's names for: only `initialize`, whatever works, only `server/discover`.
 const ERAS: [&str; 3] = ["legacy", "auto", "modern"];
 const PYTHON_MODES: [&str; 3] = ["legacy", "auto", "2026-07-28"];
@@ -68,6 +71,7 @@ pub(crate) fn job() -> Result<()> {
     mcp.args(["mcp", "--http", "127.0.0.1:0", "--rate", "100000", "--server", &server.address]);
     let mcp = Process::start("netspy mcp --http", &mut mcp, "Serving MCP at ")?;
 
+    schemathesis(&root, &tools, &server.address)?;
     conformance(&tools, &programs, &mcp.address)?;
     inspector(&tools, &netspy, &server.address, &mcp.address)?;
     python(&tools, &netspy, &server.address, &mcp.address)?;
@@ -79,6 +83,22 @@ fn replaying(root: &Path, programs: &Path) -> Result<Process> {
     let mut server = Command::new(programs.join("netspy-server"));
     server.arg("--replay").arg(root.join("netspy-server/traces/demo.netspy")).args(["--port", "0"]);
     Process::start("netspy-server --replay", &mut server, "serving on ")
+}
+
+/// Asks every endpoint what its description allows, and what it forbids, and holds each answer against the description.
+fn schemathesis(root: &Path, tools: &Installed, server: &str) -> Result<()> {
+    let mut suite = tools.python_program("schemathesis");
+    suite.arg("--config-file").arg(root.join("xtask/suites/schemathesis.toml"));
+    // The same cases each time: what it finds can be found again.
+    suite.args(["run", &format!("{server}/openapi.json"), "--max-time", "60", "--generation-deterministic"]);
+    let run = command::text(suite.args(["--no-color", "--request-timeout", "10"]))?;
+    let operations = ["Selected: ", "Tested: "].map(|label| passed(&run, label).unwrap_or_default());
+    let cases = passed(&run, "generated, ").unwrap_or_default();
+    if operations[0] != operations[1] || operations[0] == 0 || cases < LEAST_CASES {
+        bail!("schemathesis has tested too little:\n{run}");
+    }
+    println!("schemathesis: {cases} requests to {} operations, nothing found", operations[1]);
+    Ok(())
 }
 
 fn conformance(tools: &Installed, programs: &Path, mcp: &str) -> Result<()> {

@@ -24,6 +24,7 @@ const CONFINED: &[(&str, &[&str], &str)] = &[
         ],
         "only http/, mcp/ and the composition root know the web framework",
     ),
+    ("prometheus_client", &["netspy-server/src/http/"], "only http/ knows how metrics are written"),
     ("rmcp", &["netspy-cli/src/mcp/", "netspy-cli/src/mcp.rs"], "only mcp/ knows the protocol library"),
     ("async_openai", &["netspy-cli/src/ai/"], "only ai/ talks to a model"),
 ];

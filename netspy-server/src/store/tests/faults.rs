@@ -63,7 +63,7 @@ fn killed_in_the_middle_of_writing_it_keeps_what_it_had_written() {
         assert!(page.total >= written && page.total % 100 == 0, "{} of {written}", page.total);
         assert_eq!(page.rows[0].id, page.total);
         let top = history.top(&ALL, crate::domain::GroupBy::Process, 9).unwrap();
-        assert_eq!(top[0].1.connections, page.total, "sums are those of the rows");
+        assert_eq!(top[0].1.count, page.total, "sums are those of the rows");
         write_connections(&mut sink, &[connection(page.total + 1, 1, Outcome::Pending)]);
         assert_eq!(history.connections(&ALL, 0).unwrap().total, page.total + 1);
         for suffix in ["-wal", "-shm"] {

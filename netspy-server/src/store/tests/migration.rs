@@ -85,7 +85,7 @@ fn a_file_of_version_2_is_brought_up_to_date() {
             BTreeMap::from([((LossPlace::Store, LossKind::Unknown), 7)])
         );
         let top = history.top(&ALL, crate::domain::GroupBy::Process, 9).unwrap();
-        assert_eq!(top[0].1.connections, 2, "rollups are made of what was there: {top:?}");
+        assert_eq!(top[0].1.count, 2, "rollups are made of what was there: {top:?}");
     }
 }
 

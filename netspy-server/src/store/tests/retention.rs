@@ -184,9 +184,9 @@ fn a_program_that_goes_everywhere_does_not_hide_the_others() {
     write_connections(&mut sink, &rows);
     let top = history.top(&ALL, GroupBy::Destination, 2).unwrap();
     let others = 20_000 - 2_000; // by hour, as the window is long
-    assert_eq!((&top[0].0, top[0].1.connections), (&Group::Others, others));
+    assert_eq!((&top[0].0, top[0].1.count), (&Group::Others, others));
     let usual = Group::Destination { end: end("93.184.216.34", 443).unwrap(), protocol: 6 };
-    assert_eq!((&top[1].0, top[1].1.connections), (&usual, 100));
-    assert_eq!(history.top(&ALL, GroupBy::Process, 1).unwrap()[0].1.connections, 20_000);
+    assert_eq!((&top[1].0, top[1].1.count), (&usual, 100));
+    assert_eq!(history.top(&ALL, GroupBy::Process, 1).unwrap()[0].1.count, 20_000);
     assert!(history.top(&Filter { pid: Some(1), ..ALL }, GroupBy::Process, 1).is_err());
 }

@@ -105,7 +105,7 @@ fn every_verdict_can_be_asked_for() {
     }
     assert_eq!(expected.len(), 9, "all of them: {expected:?}");
     for (verdict, count) in expected {
-        let filter = Filter { verdict: Some(verdict), ..ALL };
+        let filter = Filter { verdicts: vec![verdict], ..ALL };
         let page = history.connections(&filter, 200).unwrap();
         assert!(page.rows.iter().all(|row| row.outcome.verdict() == verdict));
         assert_eq!((page.total, page.rows.len() as u64), (count, count), "{verdict:?}");
@@ -144,7 +144,7 @@ fn an_open_flow_is_brought_up_to_date_until_its_end() {
         assert_eq!(counts, outbound([(flow.outcome.verdict(), 1)]));
         let top = history.top(&ALL, GroupBy::Process, 9).unwrap();
         let sent = flow.traffic.map_or(0, |traffic| traffic.bytes_sent);
-        assert_eq!((top.len(), top[0].1.connections, top[0].1.bytes_sent), (1, 1, sent));
+        assert_eq!((top.len(), top[0].1.count, top[0].1.bytes_sent), (1, 1, sent));
     }
     // A recording that is replayed into the same history begins anew.
     write_connections(&mut sink, &[stage(None, Outcome::Unanswered, None)]);
@@ -174,7 +174,7 @@ fn a_link_local_address_keeps_its_interface_and_is_found_without() {
     for scope in [4, u32::MAX] {
         let end = destination.map(|end| Endpoint { scope, ..end }).unwrap();
         let group = Group::Destination { end, protocol: 6 };
-        assert!(top.iter().any(|(found, sum)| *found == group && sum.connections == 1), "{top:?}");
+        assert!(top.iter().any(|(found, sum)| *found == group && sum.count == 1), "{top:?}");
     }
 }
 
@@ -268,7 +268,7 @@ fn every_kind_of_trouble_and_of_count_and_of_loss() {
     }
     for (n, kind) in kinds.enumerate() {
         let matching = [(("R".to_owned(), "L".to_owned()), n as u64 + 1)].into();
-        assert_eq!(history.unrecorded(kind, &named("curl")).unwrap(), Unrecorded { matching, of_nobody: 0 });
+        assert_eq!(history.unrecorded(kind, &named("curl")).unwrap(), Unrecorded { matching, undecided: 0 });
     }
     assert_eq!(history.losses(EVER).unwrap(), lost);
 }

@@ -75,9 +75,9 @@ fn counts_are_added_up_and_those_of_nobody_are_told_apart() {
     let key = |reason: &str| (reason.to_owned(), "udp_rcv+0x1".to_owned());
     let all = history.unrecorded(CountedKind::Drop, &ALL).unwrap();
     let matching = [(key("NO_SOCKET"), 115), (key("QUEUE_PURGE"), 1_000)].into();
-    assert_eq!(all, Unrecorded { matching, of_nobody: 0 });
+    assert_eq!(all, Unrecorded { matching, undecided: 0 });
     let of_curl = history.unrecorded(CountedKind::Drop, &Filter { pid: Some(7), ..ALL }).unwrap();
-    assert_eq!(of_curl, Unrecorded { matching: [(key("NO_SOCKET"), 15)].into(), of_nobody: 100 });
+    assert_eq!(of_curl, Unrecorded { matching: [(key("NO_SOCKET"), 15)].into(), undecided: 100 });
     let narrow = Filter { window: Window { since_ns: 4, until_ns: 9 }, ..named("curl") };
     assert_eq!(history.unrecorded(CountedKind::Drop, &narrow).unwrap(), Unrecorded::default());
     let retransmits = CountedKind::Trouble(TroubleKind::Retransmit);
