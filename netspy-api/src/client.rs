@@ -7,8 +7,10 @@
 use std::error::Error as _;
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use serde::Serialize;
@@ -49,7 +51,7 @@ pub enum ClientError {
     /// The server does not let this caller in.
     #[error(
         "netspy-server at {url} denied access ({code}): {message}; \
-         give the token as the password of the address: http://netspy:TOKEN@HOST:PORT"
+         give the token in NETSPY_TOKEN, or as the password of the address: http://netspy:TOKEN@HOST:PORT"
     )]
     Denied {
         /// The address, without its password.
@@ -82,7 +84,9 @@ pub enum ClientError {
 pub struct Client {
     http: reqwest::Client,
     base: Url,
-    /// What messages call the server: `base` without its password.
+    /// Where the server is asked instead of by TCP.
+    socket: Option<PathBuf>,
+    /// What messages call the server: without a password.
     address: String,
 }
 
@@ -93,11 +97,35 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
-    /// A client of the server at `base_url`, such as `http://localhost:8080`. Nothing is sent yet.
+    /// A client of the server at `base_url`, such as `http://localhost:8080`, or `unix:/run/netspy/netspy.sock` for
+    /// a socket of this machine. Nothing is sent yet.
     pub fn new(base_url: &str) -> Result<Self, ClientError> {
-        let base = parse_base(base_url)?;
+        Self::build(base_url, None)
+    }
+
+    /// The same client with this token in each request, instead of what the address says.
+    pub fn with_token(&self, token: &str) -> Result<Self, ClientError> {
+        let mut base = self.base.clone();
+        let _ = base.set_password(None).and_then(|()| base.set_username(""));
+        Self::build(if self.socket.is_some() { &self.address } else { base.as_str() }, Some(token))
+    }
+
+    fn build(base_url: &str, token: Option<&str>) -> Result<Self, ClientError> {
+        let (base, socket) = parse_base(base_url)?;
         let bad = |reason: String| ClientError::BadUrl { address: without_password(base_url), reason };
-        let http = reqwest::Client::builder()
+        let mut headers = HeaderMap::new();
+        if let Some(token) = token {
+            let mut value = HeaderValue::try_from(format!("Bearer {token}"))
+                .map_err(|_| bad("the token has characters that no token has".to_owned()))?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        let mut builder = reqwest::Client::builder();
+        if let Some(path) = &socket {
+            builder = builder.unix_socket(path.as_path());
+        }
+        let http = builder
+            .default_headers(headers)
             .timeout(TIMEOUT)
             .connect_timeout(CONNECT_TIMEOUT)
             // What a machine's processes do is nobody else's business: never through a proxy, never elsewhere.
@@ -109,8 +137,11 @@ impl Client {
         let mut shown = base.clone();
         // Refused only for addresses without a host, which http has not.
         let _ = shown.set_password(None).and_then(|()| shown.set_username(""));
-        let address = shown.as_str().trim_end_matches('/').to_owned();
-        Ok(Self { http, base, address })
+        let address = match &socket {
+            Some(path) => format!("{UNIX}{}", path.display()),
+            None => shown.as_str().trim_end_matches('/').to_owned(),
+        };
+        Ok(Self { http, base, socket, address })
     }
 
     /// The server's address as it may be shown: without a password.
@@ -259,16 +290,29 @@ impl Client {
     }
 }
 
-fn parse_base(text: &str) -> Result<Url, ClientError> {
+/// How the address of a UNIX socket begins.
+const UNIX: &str = "unix:";
+
+/// Where paths are appended to, and the UNIX socket if it is one.
+fn parse_base(text: &str) -> Result<(Url, Option<PathBuf>), ClientError> {
     let bad = |reason: String| ClientError::BadUrl { address: without_password(text), reason };
-    let url = Url::parse(text).map_err(|error| bad(format!("{error}; write http://HOST:PORT")))?;
+    let parse = |text: &str| {
+        Url::parse(text).map_err(|error| bad(format!("{error}; write http://HOST:PORT or unix:/PATH")))
+    };
+    if let Some(path) = text.strip_prefix(UNIX) {
+        return match path.strip_prefix('/') {
+            Some(_) => Ok((parse("http://localhost")?, Some(path.into()))),
+            None => Err(bad("write unix:/PATH, such as unix:/run/netspy/netspy.sock".to_owned())),
+        };
+    }
+    let url = parse(text)?;
     match url.scheme() {
-        "http" if url.query().is_none() && url.fragment().is_none() => Ok(url),
+        "http" if url.query().is_none() && url.fragment().is_none() => Ok((url, None)),
         "http" => Err(bad("a query or fragment has no place here; write http://HOST:PORT".to_owned())),
         "https" => Err(bad(
             "netspy-server speaks plain http; write http://HOST:PORT, or tunnel with ssh -L".to_owned()
         )),
-        _ => Err(bad("it must begin with http://, such as http://localhost:8080".to_owned())),
+        _ => Err(bad("it must begin with http://, such as http://localhost:8080, or with unix:/".to_owned())),
     }
 }
 
@@ -312,10 +356,10 @@ fn refusal(status: StatusCode, body: &[u8]) -> String {
 
 /// The innermost cause: the outer ones only say that a request failed, and show the address.
 fn root_cause(error: &reqwest::Error) -> String {
-    if let Some(io) = io_cause(error)
-        && io.kind() == io::ErrorKind::ConnectionRefused
-    {
-        return "connection refused".to_owned();
+    match io_cause(error).map(io::Error::kind) {
+        Some(io::ErrorKind::ConnectionRefused) => return "connection refused".to_owned(),
+        Some(io::ErrorKind::NotFound) => return "no such socket".to_owned(),
+        _ => {}
     }
     if error.is_timeout() {
         let limit = if error.is_connect() { CONNECT_TIMEOUT } else { TIMEOUT };
@@ -355,6 +399,8 @@ mod tests {
         assert!(reason("https://localhost").contains("plain http"));
         assert!(reason("localhost:8080").contains("begin with http://"));
         assert!(reason("").contains("write http://HOST:PORT"));
+        assert!(reason("unix:run/x").contains("unix:/run/netspy/netspy.sock"));
+        assert_eq!(Client::new("unix:/run/x").unwrap().address(), "unix:/run/x");
         assert!(reason("http://host/?a=1").contains("query"));
     }
 

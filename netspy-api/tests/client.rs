@@ -86,6 +86,41 @@ async fn credentials_of_the_address_go_as_basic() {
 }
 
 #[tokio::test]
+async fn a_token_goes_as_bearer_instead_of_what_the_address_says() {
+    let routes = Router::new().route(
+        "/health",
+        get(|headers: HeaderMap| async move {
+            assert_eq!(headers["authorization"], "Bearer netspy_1");
+            r#"{"status":"healthy"}"#
+        }),
+    );
+    let address = serve(routes).await;
+    let client = Client::new(&format!("http://me:secret@{address}")).unwrap().with_token("netspy_1").unwrap();
+    assert_eq!(client.health().await.unwrap().status, "healthy");
+    assert!(client.with_token("a\nb").unwrap_err().to_string().contains("token"));
+}
+
+#[tokio::test]
+async fn a_unix_socket_is_asked_like_any_other_server() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("netspy.sock");
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    let routes = Router::new().route(
+        "/health",
+        get(|headers: HeaderMap| async move {
+            assert_eq!(headers["host"], "localhost");
+            format!(r#"{{"status":"{}"}}"#, headers.contains_key("authorization"))
+        }),
+    );
+    tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+    let client = Client::new(&format!("unix:{}", path.display())).unwrap();
+    assert_eq!(client.health().await.unwrap().status, "false");
+    assert_eq!(client.with_token("t").unwrap().health().await.unwrap().status, "true");
+    let missing = Client::new("unix:/does/not/exist").unwrap().health().await.unwrap_err().to_string();
+    assert!(missing.contains("unix:/does/not/exist: no such socket"), "{missing}");
+}
+
+#[tokio::test]
 async fn refusals_are_told_apart() {
     let routes = Router::new()
         .route(

@@ -38,7 +38,13 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> Exit {
 }
 
 fn dispatch(cli: Cli, runtime: &Runtime) -> Exit {
-    let client = match Client::new(cli.server()) {
+    // Not a flag: everybody on this machine can read the arguments of processes.
+    let token = std::env::var("NETSPY_TOKEN").ok().filter(|token| !token.is_empty());
+    let client = Client::new(cli.server()).and_then(|client| match &token {
+        Some(token) => client.with_token(token),
+        None => Ok(client),
+    });
+    let client = match client {
         Ok(client) => client,
         Err(error) => {
             output::words(&format!("Error: {}", escape::text(&error.to_string())));
