@@ -60,6 +60,12 @@ impl Gate {
         let _ = self.ask(Request::Stop);
     }
 
+    /// Whether the pipeline still takes its turns: it answers within the time, be it with an error.
+    pub fn answers_within(&self, limit: Duration) -> bool {
+        let (answer, answered) = channel();
+        self.ask(Request::Flush(answer)).is_ok() && answered.recv_timeout(limit).is_ok()
+    }
+
     fn ask(&self, request: Request) -> Result<(), HistoryError> {
         let gone = || HistoryError("the pipeline has ended; restart netspy-server".to_owned());
         self.requests.send(request).map_err(|_| gone())?;

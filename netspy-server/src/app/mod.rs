@@ -1,74 +1,54 @@
 //! The composition root: the only place that names concrete types, and the life of the server from its
-//! flags to its exit code.
+//! settings to its exit code.
+
+mod origin;
+mod signals;
 
 use std::{
     fs,
-    io::ErrorKind,
-    net::SocketAddr,
+    net::IpAddr,
     path::Path,
     sync::Arc,
     thread::{self, JoinHandle},
-    time::Duration,
 };
 
-use anyhow::{Context, anyhow, bail};
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-    sync::watch,
-};
+use anyhow::{Context, bail};
+use rustix::thread::CapabilitySet;
+use tokio::sync::watch;
 
 use crate::{
-    cli::Flags,
-    domain::{Check, Clock, Hook, HookState, Host, Sockets, Source},
-    enrich::Machine,
+    access::{self, Door, token::Tokens},
+    cli::Serving,
+    config::Said,
+    domain::{Clock, Hook, HookState},
     feed::Feed,
     http::{ApiState, router},
     pipeline::{Gate, Pipeline},
-    source::{OwnPrograms, Recorder, RecordingHost, RecordingSource, Replay, TraceHeader, existing, kernel},
-    start, store,
+    privileges,
+    source::OwnPrograms,
+    store::{self, SqliteHistory, SqliteSink},
+    systemd,
 };
-
-/// How long open requests may take once the server is told to stop.
-const STOP_WITHIN: Duration = Duration::from_secs(5);
-
-/// Where records come from in this run.
-struct Origin {
-    source: Box<dyn Source>,
-    host: Box<dyn Host>,
-    hooks: Vec<Hook>,
-    clock: Clock,
-    sockets: Arc<dyn Sockets>,
-    recorder: Option<Recorder>,
-}
+use signals::Reload;
 
 /// Runs the server until it is told to stop.
-pub fn run(flags: &Flags) -> anyhow::Result<()> {
-    let address = flags.address().map_err(|message| anyhow!(message))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let listener = runtime.block_on(bind(address))?;
-    let address = listener.local_addr()?;
-
-    let origin = match &flags.replay {
-        Some(path) => replayed(path)?,
-        None => traced(flags)?,
-    };
-    let (sink, history) = match flags.database() {
-        Some(path) => {
-            create_directory_of(&path)?;
-            store::open(&path, flags.keep())?
-        }
-        None => store::open_temporary()?,
-    };
-    for hook in &origin.hooks {
-        if hook.state == HookState::Unavailable {
-            tracing::error!(event = hook.event, "not traced: {}", hook.note());
-        } else {
-            tracing::info!(event = hook.event, rung = hook.rung, note = hook.note(), "traced");
-        }
-    }
+pub fn run(said: Said) -> anyhow::Result<()> {
+    let serving = said.flags.serving.clone();
+    let settings = &serving.settings;
+    let tokens = settings.token_file.clone().map(Tokens::open).transpose()?.map(Arc::new);
+    let doors =
+        access::doors(settings.listen, &settings.socket, serving.is_made("socket"), tokens.is_some())?;
+    let places: Vec<_> = doors.iter().map(Door::place).collect::<Result<_, _>>()?;
+    let origin = origin::open(&serving)?;
+    let (sink, history) = open_history(&serving)?;
+    tell(&origin.hooks);
 
     let (feed, programs) = (Arc::new(Feed::default()), Arc::new(OwnPrograms::now()));
+
+    // Everything is open. What begins from here on, every thread that reads what others write, has no more than this.
+    let kept = if serving.replay.is_some() { CapabilitySet::empty() } else { privileges::KEPT };
+    privileges::confine(kept)?;
+    let reload = Reload::new(said, sink.bounds(), tokens.clone());
     let (pipeline, gate) = Pipeline::new(origin.source, origin.host, Box::new(sink), feed.clone())?;
     let gate = Arc::new(gate);
     let (ended, pipeline_ended) = watch::channel(false);
@@ -77,6 +57,7 @@ pub fn run(flags: &Flags) -> anyhow::Result<()> {
         let _ = ended.send(true);
         result
     })?;
+    let stopping = feed.clone();
     let state = ApiState {
         history: Arc::new(history),
         barrier: gate.clone(),
@@ -85,80 +66,51 @@ pub fn run(flags: &Flags) -> anyhow::Result<()> {
         programs,
         hooks: origin.hooks.into(),
         sockets: origin.sockets,
-        allowed_hosts: Arc::new([]),
+        allowed_hosts: hosts(&serving, &doors).into(),
     };
-    tracing::info!("serving on http://{address}");
-    let served = runtime.block_on(serve(listener, state, pipeline_ended));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let served = runtime.block_on(async {
+        let stopped = signals::until_stopped(pipeline_ended, stopping)?;
+        signals::reload_on_hangup(reload)?;
+        signals::watch(&gate);
+        for place in &places {
+            tracing::info!("serving on {place}");
+        }
+        systemd::ready();
+        access::serve(doors, router(state), tokens, stopped).await
+    });
+    systemd::stopping();
     let finished = finish(&gate, worker);
     if let Some(recorder) = origin.recorder {
         recorder.finish(Clock::System.now_ns());
     }
-    served?;
+    served.context("serving ended")?;
     finished
 }
 
-async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    match TcpListener::bind(address).await {
-        Ok(listener) => Ok(listener),
-        Err(error) if error.kind() == ErrorKind::AddrInUse => bail!(
-            "{address} is in use: stop the other program, or choose another port with --port (0 for any that is free)"
-        ),
-        Err(error) => Err(error).with_context(|| format!("cannot listen on {address}")),
+fn open_history(serving: &Serving) -> anyhow::Result<(SqliteSink, SqliteHistory)> {
+    if serving.replay.is_some() && !serving.is_made("db") {
+        return Ok(store::open_temporary()?);
+    }
+    create_directory_of(&serving.settings.db)?;
+    Ok(store::open(&serving.settings.db, serving.settings.keep())?)
+}
+
+fn tell(hooks: &[Hook]) {
+    for hook in hooks {
+        if hook.state == HookState::Unavailable {
+            tracing::error!(event = hook.event, "not traced: {}", hook.note());
+        } else {
+            tracing::info!(event = hook.event, rung = hook.rung, note = hook.note(), "traced");
+        }
     }
 }
 
-/// The running kernel.
-fn traced(flags: &Flags) -> anyhow::Result<Origin> {
-    let loaded = start::trace(&flags.tracing())?;
-    let told = loaded.hooks.iter().any(|hook| hook.event == "process" && hook.state == HookState::Active);
-    let host = Machine::new(loaded.names.clone(), told, flags.cmdline);
-    let (source, hooks, clock) = (loaded.source, loaded.hooks, Clock::System);
-    let sockets = Arc::new(existing::Machine);
-    let Some(path) = &flags.record else {
-        return Ok(Origin {
-            source: Box::new(source),
-            host: Box::new(host),
-            hooks,
-            clock,
-            sockets,
-            recorder: None,
-        });
-    };
-    let machine = rustix::system::uname();
-    let header = TraceHeader {
-        abi: netspy_common::ABI_VERSION,
-        netspy: env!("CARGO_PKG_VERSION").to_owned(),
-        kernel: machine.release().to_string_lossy().into_owned(),
-        arch: machine.machine().to_string_lossy().into_owned(),
-        names: loaded.names,
-    };
-    let recorder =
-        Recorder::create(path, &header).with_context(|| format!("cannot record to {}", path.display()))?;
-    let source = Box::new(RecordingSource::new(source, recorder.clone()));
-    let host = Box::new(RecordingHost::new(host, recorder.clone()));
-    Ok(Origin { source, host, hooks, clock, sockets, recorder: Some(recorder) })
-}
-
-/// A recording.
-fn replayed(path: &Path) -> anyhow::Result<Origin> {
-    let replay = Replay::open(path).with_context(|| format!("cannot replay {}", path.display()))?;
-    let from = format!("recorded on kernel {} ({})", replay.header.kernel, replay.header.arch);
-    let hooks = kernel::events().chain(["existing_sockets"]).map(|event| Hook {
-        event,
-        rung: "replay",
-        state: HookState::Replayed,
-        refused: Vec::new(),
-        remarks: vec![from.clone()],
-        check: Check::None,
-    });
-    Ok(Origin {
-        source: Box::new(replay.source),
-        host: Box::new(replay.host),
-        hooks: hooks.collect(),
-        clock: Clock::Frozen(replay.ended_ns),
-        sockets: Arc::new(replay.sockets),
-        recorder: None,
-    })
+/// By which names, besides those of the loopback, others may ask.
+fn hosts(serving: &Serving, doors: &[Door]) -> Vec<String> {
+    let addresses = doors.iter().filter_map(Door::address).map(|address| address.ip());
+    let certain = addresses.filter(|ip: &IpAddr| !ip.is_unspecified()).map(|ip| ip.to_string());
+    serving.settings.allow_host.iter().cloned().chain(certain).collect()
 }
 
 fn create_directory_of(path: &Path) -> anyhow::Result<()> {
@@ -171,46 +123,6 @@ fn create_directory_of(path: &Path) -> anyhow::Result<()> {
             directory.display()
         )
     })
-}
-
-/// Serves until the server is told to stop; requests under way then get a little time.
-async fn serve(
-    listener: TcpListener,
-    state: ApiState,
-    pipeline_ended: watch::Receiver<bool>,
-) -> anyhow::Result<()> {
-    let (stopping, mut stopped) = watch::channel(false);
-    let feed = state.feed.clone();
-    let until_told = async move {
-        until_stopped(pipeline_ended).await;
-        feed.close(); // a stream would go on for ever
-        let _ = stopping.send(true);
-    };
-    let server = axum::serve(listener, router(state)).with_graceful_shutdown(until_told);
-    let too_late = async {
-        let _ = stopped.wait_for(|stopped| *stopped).await;
-        tokio::time::sleep(STOP_WITHIN).await;
-    };
-    tokio::select! {
-        result = server => result.context("serving ended"),
-        () = too_late => Ok(()),
-    }
-}
-
-/// Resolves when the server is told to stop, or when nothing is traced any more.
-async fn until_stopped(mut pipeline_ended: watch::Receiver<bool>) {
-    let told = async {
-        let (Ok(mut interrupt), Ok(mut terminate)) =
-            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-        else {
-            return std::future::pending().await;
-        };
-        tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
-    };
-    tokio::select! {
-        () = told => tracing::info!("told to stop"),
-        _ = pipeline_ended.wait_for(|ended| *ended) => {}
-    }
 }
 
 /// Lets the pipeline write what there is.

@@ -26,7 +26,7 @@ impl Machine {
         Self {
             processes: Processes::new("/proc".into(), told, cmdline),
             cgroups: Cgroups::new("/proc".into()),
-            symbols: Symbols::default(),
+            symbols: Symbols::open(),
             names,
         }
     }

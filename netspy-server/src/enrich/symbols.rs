@@ -1,9 +1,14 @@
 //! Names of addresses in the kernel's code, from `/proc/kallsyms`.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::{self, Read, Seek, stdin},
+    os::fd::AsFd,
     time::{Duration, Instant},
 };
+
+/// Addresses in it are 0 unless whoever opened it had `CAP_SYSLOG`; who reads it later need not.
+const KALLSYMS: &str = "/proc/kallsyms";
 
 /// An address this far beyond a symbol is not in it: it belongs to something that was loaded since.
 const LONGEST_FUNCTION: u64 = 1 << 20;
@@ -11,13 +16,21 @@ const LONGEST_FUNCTION: u64 = 1 << 20;
 const REREAD_AFTER: Duration = Duration::from_secs(10);
 
 /// The kernel's symbols, read when first needed and again when an address is in none of them.
-#[derive(Default)]
 pub struct Symbols {
+    file: Option<File>,
     table: Table,
     read_at: Option<Instant>,
 }
 
 impl Symbols {
+    /// Opens the table, but reads nothing yet.
+    pub fn open() -> Self {
+        let file = open().inspect_err(|error| {
+            tracing::warn!(%error, "{KALLSYMS}: drops are reported without their location");
+        });
+        Self { file: file.ok(), table: Table::default(), read_at: None }
+    }
+
     /// `symbol+0xoffset` of an address.
     pub fn name(&mut self, address: u64) -> Option<String> {
         if let Some(name) = self.table.name(address) {
@@ -27,12 +40,30 @@ impl Symbols {
             return None;
         }
         self.read_at = Some(Instant::now());
-        match fs::read_to_string("/proc/kallsyms") {
-            Ok(text) => self.table = Table::parse(&text),
-            Err(error) => tracing::warn!(%error, "/proc/kallsyms: drops are reported without their location"),
+        match self.file.as_mut().map(read) {
+            Some(Ok(text)) => self.table = Table::parse(&text),
+            Some(Err(error)) => {
+                tracing::warn!(%error, "{KALLSYMS}: drops are reported without their location");
+            }
+            None => {}
         }
         self.table.name(address)
     }
+}
+
+/// Standard input if it is that table: systemd may open it for a server that itself may not see it.
+fn open() -> io::Result<File> {
+    if fs::read_link("/proc/self/fd/0").is_ok_and(|opened| opened.as_os_str() == KALLSYMS) {
+        return stdin().as_fd().try_clone_to_owned().map(File::from);
+    }
+    File::open(KALLSYMS)
+}
+
+fn read(file: &mut File) -> io::Result<String> {
+    let mut text = String::new();
+    file.rewind()?;
+    file.read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// Code symbols by address; names one after the other in one string.

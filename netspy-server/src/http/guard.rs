@@ -28,7 +28,8 @@ pub(super) async fn check_addressee(
     if !is_addressed_to(request.uri(), request.headers(), &allowed) {
         return Err(Failure::new(
             StatusCode::FORBIDDEN,
-            "the Host header is none of this server's names; ask for it as localhost, 127.0.0.1 or [::1]",
+            "the Host header is none of this server's names; ask for it as localhost, 127.0.0.1 or [::1], \
+             or start the server with --allow-host NAME",
         ));
     }
     if !is_from_here(request.headers(), &allowed) {

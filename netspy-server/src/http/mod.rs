@@ -29,10 +29,10 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::Uri;
 use axum::http::uri::PathAndQuery;
+use axum::http::{StatusCode, Uri};
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use jiff::tz::TimeZone;
 use serde::Serialize;
@@ -110,6 +110,11 @@ pub fn router(state: ApiState) -> Router {
         .layer(from_fn(guard::limit_time))
         .layer(from_fn_with_state(allowed_hosts, guard::check_addressee))
         .layer(map_response(guard::add_headers))
+}
+
+/// An answer that refuses, in the form that all of them have; for who stands before the API.
+pub fn refusal(status: StatusCode, message: impl Into<String>) -> Response {
+    Failure::new(status, message).into_response()
 }
 
 /// `//health` → `/health`: a client given `http://host:8080/` as its base asks for that. A redirect would turn

@@ -38,7 +38,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::domain::{HistoryError, Keep};
 pub use read::SqliteHistory;
-pub use write::SqliteSink;
+pub use write::{Bounds, SqliteSink};
 
 /// Connections that read at the same time; more queries than that wait for each other.
 const READERS: usize = 4;

@@ -1,6 +1,6 @@
 //! The writing side: a batch is a transaction.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
@@ -17,11 +17,26 @@ use crate::domain::{self, Batch, HistoryError, Keep, Loss, LossKind, LossPlace, 
 #[derive(Debug)]
 pub struct SqliteSink {
     file: Connection,
-    keep: Keep,
+    bounds: Bounds,
     known: Known,
     unwritten: Arc<Unwritten>,
     /// Written so far.
     batches: u32,
+}
+
+/// How long and how much is kept, for whoever may change it while the history is written.
+#[derive(Clone, Debug)]
+pub struct Bounds(Arc<Mutex<Keep>>);
+
+impl Bounds {
+    /// From the next batch on.
+    pub fn set(&self, keep: Keep) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = keep;
+    }
+
+    fn get(&self) -> Keep {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What the writer knows of the file without asking. A transaction that fails takes it along.
@@ -43,7 +58,13 @@ impl Known {
 
 impl SqliteSink {
     pub(super) fn new(file: Connection, keep: Keep, unwritten: Arc<Unwritten>) -> Self {
-        Self { file, keep, known: Known::default(), unwritten, batches: 0 }
+        let bounds = Bounds(Arc::new(Mutex::new(keep)));
+        Self { file, bounds, known: Known::default(), unwritten, batches: 0 }
+    }
+
+    /// The bounds that it enforces.
+    pub fn bounds(&self) -> Bounds {
+        self.bounds.clone()
     }
 
     fn try_write(&mut self, batch: &Batch, unwritten: &[Loss]) -> Result<Vec<Loss>, HistoryError> {
@@ -51,7 +72,7 @@ impl SqliteSink {
             self.file.transaction_with_behavior(TransactionBehavior::Immediate).map_err(cannot_write)?;
         let expired = write_batch(&file, &mut self.known, batch)?;
         write_losses(&file, unwritten.iter().chain(&batch.losses)).map_err(cannot_write)?;
-        retention::enforce(&file, &mut self.known, self.keep, batch).map_err(cannot_write)?;
+        retention::enforce(&file, &mut self.known, self.bounds.get(), batch).map_err(cannot_write)?;
         file.commit().map_err(cannot_write)?;
         Ok(expired)
     }
@@ -76,7 +97,7 @@ impl Sink for SqliteSink {
                 drop(unwritten);
                 self.batches = self.batches.wrapping_add(1);
                 // The batch is written; what could not be tidied up now can be later.
-                if let Err(error) = retention::tidy(&self.file, self.keep, self.batches) {
+                if let Err(error) = retention::tidy(&self.file, self.bounds.get(), self.batches) {
                     tracing::debug!(%error, "the history could not be made smaller");
                 }
                 Ok(expired)

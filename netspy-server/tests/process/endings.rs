@@ -1,88 +1,21 @@
-//! The server as a process: what it says and how it ends when something is wrong, and that it needs neither
-//! root nor a kernel that can trace to serve a recording.
-
-// A test says what it expects by unwrapping it.
-#![allow(clippy::unwrap_used)]
+//! What the server says and how it ends when something is wrong, and that it needs neither root nor a kernel that can
+//! trace to serve a recording.
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read},
     net::TcpListener,
     os::unix::{fs::PermissionsExt, process::CommandExt},
-    path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    path::Path,
+    process::Command,
 };
 
 use netspy_api::{Client, ListRequest, Lost, SummaryRequest};
-use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
+use rustix::process::Signal;
 
-/// The user id of nobody on every Linux.
-const NOBODY: u32 = 65_534;
-
-fn demo() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("traces/demo.netspy")
-}
+use crate::server::{Installed, NOBODY, Running, demo, failure};
 
 fn last_hour() -> SummaryRequest {
     SummaryRequest { duration_seconds: Some(3600), ..SummaryRequest::default() }
-}
-
-/// The server binary, where another user can reach it too.
-struct Installed(TempDir);
-
-impl Installed {
-    fn new() -> Self {
-        let directory = TempDir::new().unwrap();
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        fs::copy(env!("CARGO_BIN_EXE_netspy-server"), directory.path().join("netspy-server")).unwrap();
-        fs::copy(demo(), directory.path().join("demo.netspy")).unwrap();
-        Self(directory)
-    }
-
-    fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(self.0.path().join("netspy-server"));
-        command.args(words).current_dir(self.0.path());
-        command
-    }
-
-    fn fails(&self, words: &[&str]) -> String {
-        failure(&self.command(words).output().unwrap())
-    }
-}
-
-/// Standard error of a run that must have failed with exit code 1.
-fn failure(output: &Output) -> String {
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(!text.contains("panicked"), "{text}");
-    text
-}
-
-/// A server that is serving.
-struct Running {
-    child: Child,
-    url: String,
-}
-
-impl Running {
-    fn start(command: &mut Command) -> Self {
-        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        while !line.contains("serving on ") {
-            line.clear();
-            assert_ne!(log.read_line(&mut line).unwrap(), 0, "the server ended: {:?}", child.wait());
-        }
-        let url = line.rsplit_once("serving on ").unwrap().1.trim().to_owned();
-        std::thread::spawn(move || log.read_to_string(&mut String::new()));
-        Self { child, url }
-    }
-
-    fn stop(mut self, signal: Signal) -> Option<i32> {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-        self.child.wait().unwrap().code()
-    }
 }
 
 #[test]
