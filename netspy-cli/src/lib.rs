@@ -20,6 +20,11 @@ mod session;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+/// The command line as clap knows it; for its man pages and completions.
+pub fn command_line() -> clap::Command {
+    <cli::Cli as clap::CommandFactory>::command()
+}
+
 /// Runs netspy with a command line, its own name first.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     app::run(arguments).into()

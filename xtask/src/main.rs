@@ -9,6 +9,7 @@ mod bench;
 mod build_ebpf;
 mod command;
 mod demo;
+mod dist;
 mod packages;
 mod run;
 mod suites;
@@ -34,6 +35,8 @@ enum Job {
     /// Measure what netspy costs
     #[command(subcommand)]
     Bench(bench::Subject),
+    /// Make what is given to people: static programs, a Debian package, man pages, completions
+    Dist(dist::Arguments),
     /// Make the recording that ships with the repository again
     RecordDemo,
     /// Run other people's suites against netspy: schemathesis, MCP conformance, Inspector, Python client
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Job::Vm(arguments) => vm::job(&arguments),
         Job::Run(arguments) => return run::job(&arguments).unwrap_or_else(|error| failure(&error)),
         Job::Bench(subject) => bench::job(&subject),
+        Job::Dist(arguments) => dist::job(&arguments),
         Job::RecordDemo => demo::job(),
         Job::Suites => suites::job(),
         Job::Test => test::job(),

@@ -90,6 +90,10 @@ fn prepare(root: &Path) -> Result<()> {
 /// What the tests of this machine call, besides what the guests need.
 const PACKAGES: &[packages::Package] = &[
     packages::Package { debian: "curl", provides: "curl" },
+    packages::Package { debian: "iproute2", provides: "ip" },
+    // Judges the unit; it need not run here.
+    packages::Package { debian: "systemd", provides: "systemd-analyze" },
+    packages::Package { debian: "util-linux", provides: "setpriv" },
     // The C compiler for SQLite, and the C library to link statically.
     packages::Package { debian: "gcc", provides: "cc" },
     packages::Package { debian: "libc6-dev", provides: "/usr/include/stdlib.h" },

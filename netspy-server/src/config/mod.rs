@@ -97,6 +97,11 @@ pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Said, ConfigErr
     Ok(Said { flags, settings })
 }
 
+/// The command line as clap knows it; for its man pages and completions.
+pub fn command_line() -> Command {
+    command(&FileSettings::default())
+}
+
 /// The command line with what the file says as defaults.
 fn command(file: &FileSettings) -> Command {
     let layered = |command: Command| {
