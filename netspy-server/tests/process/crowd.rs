@@ -2,15 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use netspy_api::{Client, ListRequest};
+use netspy_api::{Client, ListRequest, SummaryRequest};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 
-use crate::server::Installed;
+use crate::server::{Installed, Running};
 
 const IDLE: usize = 1_000;
 const SLOW: usize = 100;
@@ -22,6 +22,17 @@ const CUT_WITHIN: Duration = Duration::from_secs(25);
 fn allow_files() {
     let maximum = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+}
+
+/// A client that asks for everything, again and again, and reads nothing.
+async fn slow_client(server: &Running) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    let mut stream = socket.connect(server.address().parse().unwrap()).await.unwrap();
+    let request =
+        "GET /api/events?limit=10000&since=2020-01-01T00:00:00Z HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    stream.write_all(request.repeat(ASKED).as_bytes()).await.unwrap();
+    stream
 }
 
 /// The bytes that come until the server has had enough.
@@ -48,7 +59,7 @@ async fn a_thousand_idle_and_a_hundred_slow_clients_hold_nobody_up_and_are_cut()
     let request =
         "GET /api/events?limit=10000&since=2020-01-01T00:00:00Z HTTP/1.1\r\nHost: localhost\r\n\r\n";
     for _ in 0..SLOW {
-        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4_096).unwrap();
         let mut stream = socket.connect(server.address().parse().unwrap()).await.unwrap();
         stream.write_all(request.repeat(ASKED).as_bytes()).await.unwrap();
@@ -73,6 +84,31 @@ async fn a_thousand_idle_and_a_hundred_slow_clients_hold_nobody_up_and_are_cut()
         assert!(end.is_ok() && whole < ASKED, "a slow client got {whole} of {ASKED} answers: {end:?}");
     }
     assert_eq!(client.list_connections(&all).await.unwrap().events_by_pid, expected.events_by_pid);
+    assert_eq!(server.stop(Signal::TERM), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tracing_does_not_wait_for_slow_clients() {
+    const ATTEMPTS: u64 = 200;
+    allow_files();
+    let installed = Installed::new();
+    let words = ["--port", "0", "--socket", "off", "--db", "history.db"];
+    let server = Running::start(&mut installed.command(&words));
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let attempt_all = || {
+        for _ in 0..ATTEMPTS {
+            assert!(std::net::TcpStream::connect(closed).is_err());
+        }
+    };
+    attempt_all();
+    let mut slow = Vec::new();
+    for _ in 0..SLOW {
+        slow.push(slow_client(&server).await);
+    }
+    attempt_all();
+    let request = SummaryRequest { pid: Some(std::process::id()), ..SummaryRequest::default() };
+    let summary = Client::new(&server.url).unwrap().connection_summary(&request).await.unwrap();
+    assert_eq!(summary.outcomes["refused"], 2 * ATTEMPTS, "{summary:?}");
     assert_eq!(server.stop(Signal::TERM), Some(0));
 }
 

@@ -19,6 +19,9 @@ const PROGRAMS: [&str; 2] = ["netspy", "netspy-server"];
 /// Options of `dist`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
+    /// Package the two programs of this directory instead of building them
+    #[arg(long, value_name = "DIR")]
+    programs: Option<PathBuf>,
     /// Also install, run, upgrade and purge the package in a Debian made for it (as root, with the network)
     #[arg(long)]
     prove: bool,
@@ -36,8 +39,15 @@ struct Made {
 pub(crate) fn job(arguments: &Arguments) -> Result<()> {
     let root = workspace::root()?;
     packages::ensure(&root, PACKAGES)?;
+    if arguments.programs.is_none() {
+        packages::ensure(&root, &[packages::Package { debian: "musl-tools", provides: "musl-gcc" }])?;
+    }
     let out = workspace::target(&root).join("dist");
-    let made = Made { programs: programs(&root, &out)?, reference: reference(&root, &out)? };
+    let programs = match &arguments.programs {
+        Some(directory) => directory.clone(),
+        None => programs(&root, &out)?,
+    };
+    let made = Made { programs, reference: reference(&root, &out)? };
     let package = deb::build(&root, &out, &made, env!("CARGO_PKG_VERSION"))?;
     println!("{}", package.display());
     if arguments.prove {
@@ -50,7 +60,6 @@ pub(crate) fn job(arguments: &Arguments) -> Result<()> {
 const PACKAGES: &[packages::Package] = &[
     packages::Package { debian: "dpkg", provides: "dpkg-deb" },
     packages::Package { debian: "gzip", provides: "gzip" },
-    packages::Package { debian: "musl-tools", provides: "musl-gcc" },
 ];
 
 /// Builds both programs, optimised and static; the directory that they are in.
