@@ -26,8 +26,8 @@ pub(super) fn job(root: &Path, out: &Path, package: &Path, newer: &Path) -> Resu
 
     debian.dpkg("--install", package)?;
     debian.run(&["netspy-server", "config"])?;
-    let settings = debian.run(&["stat", "--format", "%a %U", "/etc/netspy/server.toml"])?;
-    ensure!(settings.trim() == "644 root", "/etc/netspy/server.toml is {settings}");
+    let settings = debian.run(&["stat", "--format", "%a:%U", "/etc/netspy/server.toml"])?;
+    ensure!(settings.trim() == "644:root", "/etc/netspy/server.toml is {settings}");
     for unit in ["sockets.target.wants/netspy-server.socket", "multi-user.target.wants/netspy-server.service"]
     {
         let link = debian.root.join("etc/systemd/system").join(unit);
@@ -80,7 +80,7 @@ impl Debian {
     fn shell(&self, script: &str) -> Command {
         let mut command = Command::new("unshare");
         let script = format!(
-            "mount -t proc proc \"$0/proc\" && mount --rbind /sys \"$0/sys\" && exec chroot \"$0\" sh -c '{script}'"
+            "mount --bind \"$0\" \"$0\" && mount -t proc proc \"$0/proc\" && mount --rbind /sys \"$0/sys\" && exec chroot \"$0\" sh -c '{script}'"
         );
         command.args(["--mount", "--", "sh", "-c", &script]).arg(&self.root);
         command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("DEBIAN_FRONTEND", "noninteractive");
