@@ -26,7 +26,7 @@ const DEFAULT_HTTP: &str = "127.0.0.1:8000";
 #[derive(Debug, Parser)]
 #[command(name = "netspy", version, disable_help_subcommand = true, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
-    /// Address of netspy-server: http://HOST:PORT, or unix:/PATH; NETSPY_TOKEN is its token, if it wants one
+    /// Address of netspy-server, by HTTP or `unix:/PATH`; its token, if it wants one, is in `NETSPY_TOKEN`
     #[arg(long, global = true, value_name = "URL", env = "NETSPY_SERVER", hide_env_values = true)]
     #[arg(default_value = DEFAULT_SERVER, display_order = 101)]
     server: String,
