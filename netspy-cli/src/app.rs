@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::ai::Settings;
 use crate::cli::{Cli, Command};
-use crate::output::{self, Exit};
+use crate::output::{self, Exit, Format};
 use crate::render::escape;
 use crate::session::Session;
 use crate::{argv, files, install, mcp, registry, repl};
@@ -60,23 +60,25 @@ fn dispatch(cli: Cli, runtime: &Runtime) -> Exit {
             return Exit::Usage;
         }
     };
-    let session = Session { client, format: cli.output, ai };
+    let session = Session { client, color: cli.color, ai };
     match (cli.tool(), cli.command, cli.flags.arguments()) {
         (Some(_), Some(_), _) => misused("--tool and a command cannot be used together"),
         (None, _, stray) if !stray.is_empty() => misused(
             "flags of a tool need --tool before them, or belong after the command: netspy list --pid 42",
         ),
         (Some(tool), None, flags) => {
-            output::settle(runtime.block_on(session.call(tool, forwarded(tool, &flags))))
+            let format = cli.output.unwrap_or(Format::Text);
+            output::settle(runtime.block_on(session.call(tool, forwarded(tool, &flags), format)))
         }
         (None, Some(Command::Ask(ask)), _) => {
-            output::settle(runtime.block_on(session.ask(&ask, session.format)))
+            let format = cli.output.unwrap_or_else(Format::usual);
+            output::settle(runtime.block_on(session.ask(&ask, format)))
         }
         (None, Some(Command::Mcp(flags)), _) => {
             runtime.block_on(mcp::run(session.client, session.ai, *flags))
         }
         (None, Some(Command::Install(flags)), _) => output::settle(install::run(&flags, unusual.as_deref())),
-        (None, None, _) => output::settle(repl::run(&session, runtime)),
+        (None, None, _) => output::settle(repl::run(&session, cli.output, runtime)),
     }
 }
 

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::ai::AiFlags;
 use crate::install::InstallFlags;
-use crate::output::Format;
+use crate::output::{Color, Format};
 use crate::registry::{self, Tool};
 
 const DEFAULT_SERVER: &str = "http://localhost:8080";
@@ -35,9 +35,13 @@ pub(crate) struct Cli {
     #[arg(action = ArgAction::Set, default_value = "false", default_missing_value = "true", value_name = "BOOL")]
     #[arg(hide_default_value = true, display_order = 102)]
     pub(crate) verbose: bool,
-    /// How to write the answer
-    #[arg(short, long, global = true, value_name = "FORMAT", default_value = "text", display_order = 100)]
-    pub(crate) output: Format,
+    /// How to write the answer; if not given, a command writes a table on a terminal and ndjson elsewhere,
+    /// --tool and the prompt write text
+    #[arg(short, long, global = true, value_name = "FORMAT", display_order = 100)]
+    pub(crate) output: Option<Format>,
+    /// When to use colours
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", display_order = 100)]
+    pub(crate) color: Color,
     /// Run one tool and exit
     #[arg(long, value_parser = tool_names())]
     tool: Option<String>,

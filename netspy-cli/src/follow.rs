@@ -19,9 +19,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Prints until it is told to stop, or for as many seconds as the flags say.
 pub(crate) async fn run(client: &Client, arguments: Map<String, Value>, format: Format) -> io::Result<Exit> {
-    if format == Format::Csv {
-        return Ok(refused("what is followed has no table; use -o ndjson", Exit::Usage));
-    }
     let Some(tool) = registry::find("watch_connections") else { return Ok(Exit::Failed) };
     let question = match Question::read(tool, arguments) {
         Ok(question) => question,
@@ -40,6 +37,9 @@ async fn print(client: &Client, question: &Question, format: Format) -> io::Resu
         Err(error) => return Ok(refused(&error.to_string(), Exit::from(&error))),
     };
     output::words("Following connections; Ctrl-C ends");
+    if format == Format::Csv {
+        output::data(&registry::connection_rows(&[]).csv_head())?;
+    }
     let end = (question.seconds > 0).then(|| Instant::now() + Duration::from_secs(question.seconds.into()));
     let (mut is_away, mut lost) = (false, 0);
     while end.is_none_or(|end| Instant::now() < end) {
@@ -78,8 +78,9 @@ fn refused(reason: &str, exit: Exit) -> Exit {
 
 fn show(batch: &Batch, format: Format) -> io::Result<()> {
     let line = |event: &ConnectionEvent| match format {
-        Format::Text | Format::Csv => connection::row(event, &batch.query_time),
-        Format::Json | Format::Ndjson => escape::json(&serde_json::to_value(event).unwrap_or_default()),
+        Format::Text | Format::Table | Format::Wide => connection::row(event, &batch.query_time),
+        Format::Json | Format::Ndjson => registry::connection_rows(&[event]).ndjson(),
+        Format::Csv => registry::connection_rows(&[event]).csv_lines(),
     };
     batch.events.iter().try_for_each(|event| output::data(&line(event)))
 }

@@ -16,6 +16,7 @@ mod registry;
 mod render;
 mod repl;
 mod session;
+mod waiting;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

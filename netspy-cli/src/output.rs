@@ -3,25 +3,75 @@
 //! Data goes to standard output, words about it to standard error. A reader that has seen enough
 //! (`netspy list | head`) closes the pipe: that is success.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
 use netspy_api::ClientError;
+use ratatui::crossterm::terminal;
 
 use crate::registry::ToolError;
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// For people.
+    /// Sentences and rows, as the earlier netspy wrote them.
     Text,
+    /// The rows of a list in columns, as wide as the terminal; other answers as text.
+    Table,
+    /// The same with every column, uncut.
+    Wide,
     /// One JSON object on one line, with everything the text says and more.
     Json,
-    /// One JSON object per row of a list, each on a line.
+    /// One JSON object per row of a list, each on a line; other answers as json.
     Ndjson,
-    /// The rows of a list, with their names in the first line (RFC 4180).
+    /// The rows of an answer, with their names in the first line (RFC 4180).
     Csv,
+}
+
+impl Format {
+    /// How a command's answer is written where nobody said: for whoever reads it.
+    pub(crate) fn usual() -> Self {
+        if io::stdout().is_terminal() { Format::Table } else { Format::Ndjson }
+    }
+}
+
+/// Whether to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal that has them, unless `NO_COLOR` is set.
+    Auto,
+    Always,
+    Never,
+}
+
+/// What standard output can show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Page {
+    /// Columns; none where nothing limits a line.
+    pub(crate) width: Option<u16>,
+    pub(crate) is_coloured: bool,
+}
+
+/// Columns of a terminal that does not say how many it has.
+const UNKNOWN_WIDTH: u16 = 80;
+
+impl Page {
+    /// As it is now: a window may have changed its size.
+    pub(crate) fn new(color: Color) -> Self {
+        let is_terminal = io::stdout().is_terminal();
+        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let is_willing = set("NO_COLOR").is_none() && set("TERM").is_some_and(|term| term != "dumb");
+        let size = || terminal::size().ok().map(|(columns, _)| columns).filter(|columns| *columns > 0);
+        Self {
+            width: is_terminal.then(|| size().unwrap_or(UNKNOWN_WIDTH)),
+            is_coloured: match color {
+                Color::Auto => is_terminal && is_willing,
+                Color::Always => true,
+                Color::Never => false,
+            },
+        }
+    }
 }
 
 /// How it went, worst last: a script of several commands ends with the worst of them.

@@ -20,7 +20,7 @@ fn every_tool_answers() {
         ("list_packet_drops", "droplist", &[]),
     ] {
         let by_tool = server.netspy(&[&["--tool", tool], flags].concat());
-        let by_command = server.netspy(&[&[command], flags].concat());
+        let by_command = server.netspy(&[&[command, "-o", "text"], flags].concat());
         assert_eq!(by_tool.shown(), by_command.shown());
         assert_snapshot!(format!("tool_{tool}"), by_tool.shown());
         let json = server.netspy(&[&[command, "-o", "json"], flags].concat());
@@ -68,7 +68,11 @@ fn an_empty_answer_says_whether_it_can_be_trusted() {
     let shown: Vec<_> = ["summary", "list", "analyze", "dropsummary", "droplist"]
         .iter()
         .flat_map(|command| {
-            [server.netspy(&[command]).shown(), server.netspy(&[command, "--process", "curl"]).shown()]
+            let text = [command, "-o", "text"];
+            [
+                server.netspy(&text).shown(),
+                server.netspy(&[&text[..], &["--process", "curl"]].concat()).shown(),
+            ]
         })
         .collect();
     assert_snapshot!(shown.join("\n"));
@@ -83,8 +87,12 @@ fn nothing_of_the_machine_reaches_the_terminal_raw() {
         assert!(is_safe(&json), "{json:?}");
         // Escaped, not changed: a script reads what the machine said.
         assert!(serde_json::from_str::<Value>(&json).unwrap().to_string().contains("\u{202e}evil"));
-        shown += &server.netspy(&[command, "--process", "\u{1b}]0;x\u{7}"]).shown();
+        shown += &server.netspy(&[command, "-o", "text", "--process", "\u{1b}]0;x\u{7}"]).shown();
         shown.push('\n');
+        for format in ["table", "wide", "ndjson", "csv"] {
+            let run = server.netspy(&[command, "-o", format]);
+            assert!(run.code == Some(0) && is_safe(&run.shown()), "{:?}", run.shown());
+        }
     }
     assert!(is_safe(&shown), "{shown:?}");
     assert_snapshot!(shown);
@@ -209,7 +217,8 @@ fn following_asks_again_and_again_and_tells_nothing_of_before() {
     assert_eq!(run.shown(), "--- stderr\nFollowing connections; Ctrl-C ends\n--- exit 0");
     assert!(server.asked().len() > 3, "{:?}", server.asked());
     assert_eq!(netspy(&nobody(), &["follow"], "").code, Some(3));
-    assert_eq!(server.netspy(&["follow", "-o", "csv"]).code, Some(2));
+    let csv = server.netspy(&["follow", "-o", "csv", "--seconds", "1"]);
+    assert!(csv.stdout.starts_with("time,destination,protocol,"), "{}", csv.shown());
 }
 
 #[test]
@@ -221,9 +230,56 @@ fn rows_can_be_had_as_lines() {
     let ndjson = server.netspy(&["list", "-o", "ndjson"]).stdout;
     let row: Value = serde_json::from_str(ndjson.lines().next().unwrap()).unwrap();
     assert!(row["process_name"].as_str().unwrap().contains("evil") && is_safe(&ndjson), "{ndjson}");
-    let counts = server.netspy(&["summary", "-o", "csv"]);
+    let counts = Stub::of("ours").netspy(&["summary", "-o", "csv", "--process", "curl"]);
     assert_eq!(
-        (counts.code, counts.stderr.as_str()),
-        (Some(2), "Error: get_network_summary has no rows; use -o json\n")
+        counts.stdout,
+        "count,outcomes.established,outcomes.refused,outcomes.timed_out,pid,process_name,duration_seconds,query_time,\
+         lost.total\n5,3,1,1,0,curl,60,2026-11-21T19:06:00Z,0\n"
     );
+    let groups = Stub::of("ours").netspy(&["analyze", "-o", "csv"]).stdout;
+    assert!(groups.starts_with("address,connections,failed\n127.0.0.1:8080,2,0\n"), "{groups}");
+}
+
+#[test]
+fn a_pipe_gets_rows_and_what_they_lack_is_said_on_stderr() {
+    let server = Stub::of("ours");
+    let run = server.netspy(&["list", "--max-events", "5"]);
+    let rows: Vec<Value> = run.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((run.code, rows.len()), (Some(0), 5));
+    assert_eq!(rows[0]["time"], "2026-11-21T19:05:53.5Z");
+    assert_eq!((&rows[1]["outcome"], &rows[1]["pid"]), (&Value::from("refused"), &Value::from(777)));
+    let snake = |key: &String| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    assert!(rows.iter().all(|row| row.as_object().unwrap().keys().all(snake)));
+    assert_eq!(
+        run.stderr,
+        "  ... and 10 more events\n  ! 12 events were lost in this window (events_ring_full 12): the list above is \
+         incomplete.\n"
+    );
+    // An answer that is no list is one object, which says everything.
+    let summary = server.netspy(&["summary"]);
+    assert_eq!((summary.stdout.lines().count(), summary.stderr.as_str()), (1, ""));
+    // By its name a tool answers as it always did, wherever to.
+    assert!(
+        server.netspy(&["--tool", "list_connections"]).stdout.starts_with("Recent connection events (15")
+    );
+}
+
+#[test]
+fn a_table_shows_what_fits() {
+    let server = Stub::of("ours");
+    let table = |flags: &[&str]| {
+        let server_clock = ["list", "--max-events", "5", "-o"];
+        let output = assert_cmd::Command::new(env!("CARGO_BIN_EXE_netspy"))
+            .args(server_clock)
+            .args(flags)
+            .env_clear()
+            .envs([("NETSPY_SERVER", server.url.as_str()), ("TZ", "UTC")])
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_snapshot!("table", table(&["table"]));
+    assert_snapshot!("wide", table(&["wide"]));
+    assert!(!table(&["table"]).contains('\u{1b}'));
+    assert!(table(&["table", "--color", "always"]).contains("\u{1b}[38;5;9m"), "a failure is red");
 }

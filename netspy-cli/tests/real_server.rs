@@ -73,7 +73,9 @@ fn the_recording_that_ships_tells_its_story() {
         ("droplist", &["droplist"]),
         ("tool_by_name", &["--tool", "list_connections", "--process", "curl", "--max-events", "2"]),
     ] {
-        let shown = format!("$ netspy {}\n{}", words.join(" "), netspy(&server.url, words, "").shown());
+        // The text of the prompt, of which the README shows a part.
+        let run = netspy(&server.url, &[words, &["-o", "text"]].concat(), "");
+        let shown = format!("$ netspy {}\n{}", words.join(" "), run.shown());
         assert_snapshot!(format!("demo_{name}"), shown);
     }
 }
@@ -105,14 +107,14 @@ fn what_just_happened_is_in_the_answer() {
     let mut curl = Command::new("curl").args(["-s", "http://127.0.0.1:1/"]).spawn().unwrap();
     let pid = curl.id().to_string();
     assert_eq!(curl.wait().unwrap().code(), Some(7), "curl says that it could not connect");
-    let listed = netspy(&server.url, &["list", "--process", "curl", "--pid", &pid], "");
+    let listed = netspy(&server.url, &["list", "--process", "curl", "--pid", &pid, "-o", "text"], "");
     assert_eq!((listed.code, listed.stderr.as_str()), (Some(0), ""), "{}", listed.shown());
     let row = listed.stdout.lines().find(|line| line.contains("127.0.0.1:1 ")).unwrap();
     for fact in ["| TCP | curl |", &format!("pid {pid}"), "from 127.0.0.1:", "refused (ECONNREFUSED)"] {
         assert!(row.contains(fact), "{fact} is not in {row}");
     }
     assert!(listed.stdout.contains("Nothing was lost"), "{}", listed.stdout);
-    let dropped = netspy(&server.url, &["droplist", "--pid", &pid], "");
+    let dropped = netspy(&server.url, &["droplist", "--pid", &pid, "-o", "text"], "");
     assert!(dropped.stdout.contains("NO_SOCKET"), "{}", dropped.stdout);
 }
 
@@ -129,6 +131,8 @@ fn what_happens_is_followed_line_by_line() {
             "1",
             "--seconds",
             "5",
+            "-o",
+            "text",
             "--server",
             &server.url,
         ])

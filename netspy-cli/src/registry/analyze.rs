@@ -60,7 +60,7 @@ pub(super) async fn answer(context: &Context<'_>, question: Question) -> Outcome
         listing.trust.note(note);
     }
     let patterns = group(listing, seconds(&question));
-    Ok(written(&lines(&patterns, &question), &patterns))
+    Ok(written(lines(&patterns, &question), patterns.trust.lines(loss::COUNTS), &patterns))
 }
 
 /// Every connection of the question's window: 60 seconds where it says none.
@@ -138,7 +138,6 @@ fn lines(patterns: &Patterns, question: &Question) -> Vec<String> {
         let outcomes: Vec<_> = outcomes.map(|(outcome, n)| format!("{outcome} ({n})")).collect();
         lines.push(format!("  Outcomes: {}", outcomes.join(", ")));
     }
-    lines.extend(patterns.trust.lines(loss::COUNTS));
     lines
 }
 

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::render::time;
+
 /// A string, a number, or nothing known.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
@@ -16,6 +18,11 @@ impl Cell {
     /// A string; the empty one says that nothing is known.
     pub(super) fn text(text: &str) -> Self {
         if text.is_empty() { Cell::Unknown(()) } else { Cell::Text(text.to_owned()) }
+    }
+
+    /// A moment, in UTC whatever zone the server is in.
+    pub(super) fn time(text: &str) -> Self {
+        Self::text(&time::utc(text))
     }
 
     pub(super) fn number(number: impl Into<u64>) -> Self {

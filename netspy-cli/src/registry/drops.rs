@@ -14,7 +14,8 @@ use super::question::{MOST_EVENTS, Question};
 use super::summary::{request, window};
 use super::trust::Trust;
 use super::{Context, Outcome, ToolError, answer as written};
-use crate::render::{drops, escape, loss};
+use crate::render::remark::Remark;
+use crate::render::{drops, escape, loss, time};
 
 /// The summary for programs.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -45,7 +46,7 @@ pub(super) async fn summary(context: &Context<'_>, question: Question) -> Outcom
     } else {
         ask(context, &question).await?
     };
-    Ok(written(&summary_lines(&summary, &question), &summary))
+    Ok(written(summary_lines(&summary, &question), summary.trust.lines(loss::COUNTS), &summary))
 }
 
 async fn ask(context: &Context<'_>, question: &Question) -> Result<DropSummary, ToolError> {
@@ -68,7 +69,7 @@ async fn ask(context: &Context<'_>, question: &Question) -> Result<DropSummary, 
         pid: question.pid,
         process_name: question.process_name.clone(),
         duration_seconds: answer.duration_seconds,
-        query_time: answer.query_time,
+        query_time: time::utc(&answer.query_time),
         trust,
     })
 }
@@ -113,7 +114,6 @@ fn summary_lines(summary: &DropSummary, question: &Question) -> Vec<String> {
     }
     let places = summary.unclassified_at.iter().take(SHOWN_PLACES);
     lines.extend(places.map(|at| format!("  unclassified at {} ({})", escape::text(&at.location), at.count)));
-    lines.extend(summary.trust.lines(loss::COUNTS));
     lines
 }
 
@@ -124,10 +124,10 @@ pub(super) async fn list(context: &Context<'_>, question: Question) -> Outcome {
     let mut listing = read(context, &question, most_events(&question)).await?;
     if let Some(bytes) = context.room(&question) {
         let now = listing.query_time.clone();
-        listing.cut(bytes, |event| size(&row(event), &drops::row(event, &now)));
+        listing.cut(bytes, |event| size(&row(event)[..BRIEF], &drops::row(event, &now)));
     }
-    let lines = list_lines(context, &listing, &question);
-    Ok(written(&lines, &listing.table(COLUMNS, row)))
+    let (lines, remarks) = list_lines(context, &listing, &question);
+    Ok(written(lines, remarks, &listing.table(context.columns(&COLUMNS, BRIEF), row)))
 }
 
 /// The newest drops that the question asks for.
@@ -146,24 +146,33 @@ pub(super) async fn read(
     Ok(listing)
 }
 
-fn list_lines(context: &Context<'_>, listing: &Listing<DropEvent>, question: &Question) -> Vec<String> {
-    let mut lines = Vec::new();
+/// The rows, and what is to be remarked.
+fn list_lines(
+    context: &Context<'_>,
+    listing: &Listing<DropEvent>,
+    question: &Question,
+) -> (Vec<String>, Vec<Remark>) {
+    let (mut lines, mut remarks) = (Vec::new(), Vec::new());
     if listing.total == 0 {
-        lines.push(format!("No packet drop events found{}", scope(question)));
+        remarks.push(Remark::Notice(format!("No packet drop events found{}", scope(question))));
     } else {
         lines.push(format!("Recent packet drop events ({} total):", listing.total));
         let numbered = (1..).zip(&listing.events);
         lines.extend(numbered.map(|(n, event)| format!("{n}. {}", drops::row(event, &listing.query_time))));
     }
     if listing.hidden() > 0 {
-        lines.push(format!("... and {} more events{}", listing.hidden(), context.more(listing.next())));
+        let more = context.more(listing.next());
+        remarks.push(Remark::Notice(format!("... and {} more events{more}", listing.hidden())));
     }
-    lines.extend(drops::legend(&listing.events));
-    lines.extend(listing.trust.lines(loss::LIST));
-    lines
+    remarks.extend(drops::legend(&listing.events).into_iter().map(Remark::Aside));
+    remarks.extend(listing.trust.lines(loss::LIST));
+    (lines, remarks)
 }
 
-const COLUMNS: [&str; 13] = [
+/// Columns that an agent is given: the first ones.
+const BRIEF: usize = 13;
+
+const COLUMNS: [&str; 18] = [
     "time",
     "reason",
     "class",
@@ -177,12 +186,17 @@ const COLUMNS: [&str; 13] = [
     "interface",
     "location",
     "attribution",
+    "uid",
+    "exe",
+    "unit",
+    "container_id",
+    "id",
 ];
 
-fn row(event: &DropEvent) -> [Cell; 13] {
+fn row(event: &DropEvent) -> [Cell; 18] {
     let owner = drops::has_owner(event);
     [
-        Cell::text(&event.time),
+        Cell::time(&event.time),
         Cell::text(drops::reason(event)),
         Cell::text(&event.class),
         Cell::from(owner.then_some(u64::from(event.pid))),
@@ -195,5 +209,10 @@ fn row(event: &DropEvent) -> [Cell; 13] {
         Cell::from(&event.interface),
         Cell::text(&event.location),
         Cell::text(&event.attribution),
+        Cell::from(event.uid.map(u64::from)),
+        Cell::from(&event.exe),
+        Cell::from(&event.unit),
+        Cell::from(&event.container_id),
+        Cell::text(&event.id),
     ]
 }

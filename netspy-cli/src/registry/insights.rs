@@ -134,8 +134,8 @@ fn insight(context: &Context<'_>, why: Why, talk: &Talk<'_>, told: Told) -> Answ
     if let (Some(model), Some(sent_to)) = (&model, &sent_to) {
         lines.push(format!("  Explained by {} at {}.", escape::text(model), escape::text(sent_to)));
     }
-    lines.extend(trust.lines(loss::COUNTS));
+    let remarks = trust.lines(loss::COUNTS);
     let findings = serde_json::to_value(findings).unwrap_or_default();
     let calls = Value::Array(calls);
-    written(&lines, &Insight { source, answer, findings, calls, model, sent_to, query_time, trust })
+    written(lines, remarks, &Insight { source, answer, findings, calls, model, sent_to, query_time, trust })
 }

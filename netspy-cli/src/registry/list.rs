@@ -6,6 +6,8 @@ use super::cell::Cell;
 use super::listing::{Listing, request};
 use super::question::{DEFAULT_EVENTS, Question};
 use super::{Answer, Context, Outcome, answer as written};
+use crate::render::remark::Remark;
+use crate::render::rows::Rows;
 use crate::render::{connection, loss};
 
 pub(super) async fn answer(context: &Context<'_>, question: Question) -> Outcome {
@@ -28,11 +30,11 @@ pub(super) fn shown(
 ) -> Answer {
     if let Some(bytes) = context.room(question) {
         let now = listing.query_time.clone();
-        listing.cut(bytes, |event| size(&row(event), &connection::row(event, &now)));
+        listing.cut(bytes, |event| size(&row(event)[..BRIEF], &connection::row(event, &now)));
     }
-    let mut lines = Vec::new();
+    let (mut lines, mut remarks) = (Vec::new(), Vec::new());
     if listing.total == 0 {
-        lines.push(format!("{nothing}{}", scope(question)));
+        remarks.push(Remark::Notice(format!("{nothing}{}", scope(question))));
     } else {
         lines.push(format!("{found} ({} total):", listing.total));
         lines.extend(
@@ -40,10 +42,19 @@ pub(super) fn shown(
         );
     }
     if listing.hidden() > 0 {
-        lines.push(format!("  ... and {} more events{}", listing.hidden(), context.more(listing.next())));
+        let more = context.more(listing.next());
+        remarks.push(Remark::Notice(format!("  ... and {} more events{more}", listing.hidden())));
     }
-    lines.extend(listing.trust.lines(loss::LIST));
-    written(&lines, &listing.table(COLUMNS, row))
+    remarks.extend(listing.trust.lines(loss::LIST));
+    written(lines, remarks, &listing.table(context.columns(&COLUMNS, BRIEF), row))
+}
+
+/// Connections as the list has them, for programs.
+pub(crate) fn connection_rows(events: &[&ConnectionEvent]) -> Rows {
+    let cells = |event: &&ConnectionEvent| {
+        row(event).map(|cell| serde_json::to_value(cell).unwrap_or_default()).into()
+    };
+    Rows { columns: COLUMNS.map(str::to_owned).into(), rows: events.iter().map(cells).collect() }
 }
 
 pub(super) fn most_events(question: &Question) -> u32 {
@@ -61,12 +72,15 @@ pub(super) fn scope(question: &Question) -> String {
 }
 
 /// Bytes that a row takes, as JSON or as text.
-pub(super) fn size<const N: usize>(cells: &[Cell; N], text: &str) -> usize {
-    let json = serde_json::to_string(cells.as_slice()).map_or(0, |json| json.len());
+pub(super) fn size(cells: &[Cell], text: &str) -> usize {
+    let json = serde_json::to_string(cells).map_or(0, |json| json.len());
     json.max(text.len()) + 3
 }
 
-pub(super) const COLUMNS: [&str; 10] = [
+/// Columns that an agent is given, who pays for every word: the first ones.
+const BRIEF: usize = 10;
+
+const COLUMNS: [&str; 21] = [
     "time",
     "destination",
     "protocol",
@@ -77,11 +91,25 @@ pub(super) const COLUMNS: [&str; 10] = [
     "errno_name",
     "stage",
     "latency_us",
+    "direction",
+    "ending",
+    "duration_us",
+    "bytes_sent",
+    "bytes_received",
+    "retransmits",
+    "uid",
+    "exe",
+    "unit",
+    "container_id",
+    "id",
 ];
 
-fn row(event: &ConnectionEvent) -> [Cell; 10] {
+/// The values of `COLUMNS`.
+fn row(event: &ConnectionEvent) -> [Cell; 21] {
+    // The earlier server knows no direction, nor whose uid 0 would be.
+    let is_earlier = event.direction.is_empty();
     [
-        Cell::text(&event.time),
+        Cell::time(&event.time),
         Cell::text(&connection::destination(event)),
         Cell::text(connection::protocol(&event.protocol)),
         Cell::text(&event.command),
@@ -91,5 +119,16 @@ fn row(event: &ConnectionEvent) -> [Cell; 10] {
         Cell::from(&event.errno_name),
         Cell::from(&event.stage),
         Cell::from(event.latency_us),
+        Cell::text(&event.direction),
+        Cell::from(&event.ending),
+        Cell::from(event.duration_us),
+        Cell::from(event.bytes_sent),
+        Cell::from(event.bytes_received),
+        Cell::from(event.retransmits.map(u64::from)),
+        Cell::from((!is_earlier).then_some(u64::from(event.uid))),
+        Cell::from(&event.exe),
+        Cell::from(&event.unit),
+        Cell::from(&event.container_id),
+        Cell::text(&event.id),
     ]
 }

@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::cell::Cell;
 use super::question::{Cursor, MOST_EVENTS, Question, Since};
 use super::trust::Trust;
-use crate::render::connection;
+use crate::render::{connection, time};
 
 /// The earlier server lists no more than this many events, and none older than this many seconds.
 const EARLIER_LIMIT: usize = 100;
@@ -165,7 +165,7 @@ impl<T: Listed> Listing<T> {
         }
         let total = events.len() as u64 + hidden;
         events.truncate(limit as usize);
-        Self { events, total, query_time: answer.query_time, trust, since }
+        Self { events, total, query_time: time::utc(&answer.query_time), trust, since }
     }
 
     /// How many match and are not shown.
@@ -198,7 +198,7 @@ impl<T: Listed> Listing<T> {
     /// The same for programs.
     pub(super) fn table<const N: usize>(
         self,
-        columns: [&'static str; N],
+        columns: &[&'static str],
         row: impl Fn(&T) -> [Cell; N],
     ) -> Table {
         let (shown, truncated) = (self.events.len() as u64, self.hidden() > 0);
@@ -209,7 +209,11 @@ impl<T: Listed> Listing<T> {
             next_cursor: self.next(),
             query_time: self.query_time,
             columns: columns.to_vec(),
-            rows: self.events.iter().map(|event| row(event).into()).collect(),
+            rows: self
+                .events
+                .iter()
+                .map(|event| row(event).into_iter().take(columns.len()).collect())
+                .collect(),
             trust: self.trust,
         }
     }
@@ -270,6 +274,7 @@ fn at_least(time: &str, since: Timestamp) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::render::remark::Remark;
 
     fn event(pid: u32, command: &str, timestamp: u64) -> ConnectionEvent {
         let time = format!("2026-11-21T00:00:{:02}Z", timestamp % 60);
@@ -311,7 +316,7 @@ mod tests {
     fn a_full_list_of_the_earlier_server_says_so() {
         let many = (0..100).map(|n| event(1, "curl", n)).collect();
         let listing = Listing::read(answer(many), &about(2, "", 0), 10);
-        assert_eq!(listing.trust.lines(""), [format!("  ! {EARLIER_NOTE}")]);
+        assert_eq!(listing.trust.lines(""), [Remark::Notice(format!("  ! {EARLIER_NOTE}"))]);
     }
 
     #[test]
@@ -333,7 +338,8 @@ mod tests {
         };
         let to = read(&Question { to: "10.0.0.0/8".parse().ok(), ..Question::default() });
         assert_eq!((to.total, to.hidden()), (2, 0));
-        assert_eq!(to.trust.lines(""), ["  ! Only the newest 3 of 7 events were searched."]);
+        let searched = Remark::Notice("  ! Only the newest 3 of 7 events were searched.".to_owned());
+        assert_eq!(to.trust.lines(""), [searched]);
         assert_eq!(read(&Question { port: 443, ..Question::default() }).total, 1);
         assert_eq!(read(&Question { failed: true, ..Question::default() }).total, 1);
     }

@@ -25,7 +25,9 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::ai::Settings;
+use crate::render::remark::Remark;
 
+pub(crate) use list::connection_rows;
 pub(crate) use question::{Question, Since};
 pub(crate) use suggest::line as did_you_mean;
 pub(crate) use trust::seen_names;
@@ -85,6 +87,8 @@ type Outcome = Result<Answer, ToolError>;
 pub(crate) struct Answer {
     /// For people; safe to write to a terminal, without the last line end.
     pub(crate) text: String,
+    /// The lines of it that are about the answer rather than part of it: what is not shown, what was lost.
+    pub(crate) remarks: Vec<Remark>,
     /// For programs: an object, as the tool's output schema says. Strings are as the machine gave them.
     pub(crate) value: Value,
 }
@@ -258,6 +262,11 @@ impl Context<'_> {
         Some(tokens.saturating_sub(FRAME) as usize * BYTES_PER_TOKEN)
     }
 
+    /// Columns of a list: an agent is given the first `brief` ones, everybody else all.
+    fn columns<'a>(&self, all: &'a [&'static str], brief: usize) -> &'a [&'static str] {
+        if self.tokens.is_some() { &all[..brief] } else { all }
+    }
+
     /// How to see more, where somebody counts tokens and may not see the structure.
     fn more(&self, cursor: Option<String>) -> String {
         let Some(cursor) = cursor.filter(|_| self.tokens.is_some()) else { return String::new() };
@@ -265,10 +274,11 @@ impl Context<'_> {
     }
 }
 
-/// Lines for people and the same for programs.
-fn answer(lines: &[String], value: &impl Serialize) -> Answer {
+/// Lines for people, what is to be remarked after them, and the same for programs.
+fn answer(mut lines: Vec<String>, remarks: Vec<Remark>, value: &impl Serialize) -> Answer {
+    lines.extend(remarks.iter().map(|remark| remark.text().to_owned()));
     // Serialising plain structs of strings and numbers cannot fail; null would be a visible bug, not a wrong answer.
-    Answer { text: lines.join("\n"), value: serde_json::to_value(value).unwrap_or_default() }
+    Answer { text: lines.join("\n"), remarks, value: serde_json::to_value(value).unwrap_or_default() }
 }
 
 #[cfg(test)]

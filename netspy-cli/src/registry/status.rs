@@ -51,7 +51,8 @@ pub(super) async fn answer(context: &Context<'_>) -> Outcome {
         programs: health.programs.into_iter().map(Traced::from).collect(),
         lost: health.lost,
     };
-    Ok(written(&lines(&status), &status))
+    let remarks = loss::lines(&[], status.lost.as_ref(), "answers about the last hour are incomplete");
+    Ok(written(lines(&status), remarks, &status))
 }
 
 fn lines(status: &Status) -> Vec<String> {
@@ -67,6 +68,5 @@ fn lines(status: &Status) -> Vec<String> {
             if program.note.is_empty() { String::new() } else { format!(", {}", shown(&program.note)) };
         format!("  {}: {} by {}{note}", shown(&program.name), shown(&program.status), shown(&program.rung))
     }));
-    lines.extend(loss::lines(&[], status.lost.as_ref(), "answers about the last hour are incomplete"));
     lines
 }

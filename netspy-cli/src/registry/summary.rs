@@ -11,7 +11,7 @@ use super::listing::as_comm;
 use super::question::Question;
 use super::trust::Trust;
 use super::{Context, Outcome, ToolError, answer as written};
-use crate::render::{connection, loss};
+use crate::render::{connection, loss, time};
 
 /// The same for programs.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -38,7 +38,7 @@ pub(super) async fn answer(context: &Context<'_>, question: Question) -> Outcome
     } else {
         ask(context, &question).await?
     };
-    Ok(written(&lines(&summary, &question), &summary))
+    Ok(written(lines(&summary, &question), summary.trust.lines(loss::COUNTS), &summary))
 }
 
 async fn ask(context: &Context<'_>, question: &Question) -> Result<Summary, ToolError> {
@@ -58,7 +58,7 @@ async fn ask(context: &Context<'_>, question: &Question) -> Result<Summary, Tool
         pid: question.pid,
         process_name: question.process_name.clone(),
         duration_seconds: answer.duration_seconds,
-        query_time: answer.query_time,
+        query_time: time::utc(&answer.query_time),
         trust,
     })
 }
@@ -109,7 +109,6 @@ fn lines(summary: &Summary, question: &Question) -> Vec<String> {
             outcomes.map(|(outcome, n)| format!("{n} {outcome}")).collect::<Vec<_>>().join(", ")
         ));
     }
-    lines.extend(summary.trust.lines(loss::COUNTS));
     lines
 }
 

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::listing::as_comm;
 use super::question::{MOST_EVENTS, Question};
 use super::suggest;
+use crate::render::remark::Remark;
 use crate::render::{escape, loss};
 
 /// The end of every answer.
@@ -36,12 +37,12 @@ impl Trust {
     }
 
     /// The same for people: `meaning` is what a loss does to what stands above.
-    pub(super) fn lines(&self, meaning: &str) -> Vec<String> {
+    pub(super) fn lines(&self, meaning: &str) -> Vec<Remark> {
         let hint = self.did_you_mean.as_deref().map(|name| {
-            format!(
+            Remark::Notice(format!(
                 "  ! Nobody of that name connected in the last hour; did you mean '{}'?",
                 escape::text(name)
-            )
+            ))
         });
         hint.into_iter().chain(loss::lines(&self.notes, self.lost.as_ref(), meaning)).collect()
     }

@@ -34,7 +34,7 @@ pub(super) struct Why {
 
 pub(super) async fn answer(context: &Context<'_>, question: Question) -> Outcome {
     let why = look(context, &question).await?;
-    Ok(written(&lines(&why, &question), &why))
+    Ok(written(lines(&why, &question), why.trust.lines(loss::COUNTS), &why))
 }
 
 /// Applies the rules to everything that the question is about.
@@ -86,6 +86,5 @@ fn lines(why: &Why, question: &Question) -> Vec<String> {
     if why.more_findings > 0 {
         lines.push(format!("... and {} more; narrow by process or destination", why.more_findings));
     }
-    lines.extend(why.trust.lines(loss::COUNTS));
     lines
 }

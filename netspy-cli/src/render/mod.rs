@@ -6,7 +6,9 @@ pub(crate) mod connection;
 pub(crate) mod drops;
 pub(crate) mod escape;
 pub(crate) mod loss;
+pub(crate) mod remark;
 pub(crate) mod rows;
+pub(crate) mod table;
 pub(crate) mod time;
 
 /// Whom an answer is about.

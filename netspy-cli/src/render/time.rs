@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use jiff::fmt::temporal::Pieces;
+use jiff::tz::TimeZone;
 
 /// The clock of an RFC 3339 moment, in the zone that the string carries: the server's.
 pub(crate) fn clock(time: &str, now: &str) -> String {
@@ -12,6 +13,19 @@ pub(crate) fn clock(time: &str, now: &str) -> String {
     let local = offset.to_datetime(moment);
     let is_today = now.parse::<Timestamp>().is_ok_and(|now| offset.to_datetime(now).date() == local.date());
     local.strftime(if is_today { "%H:%M:%S" } else { "%m/%d %H:%M:%S" }).to_string()
+}
+
+/// The clock of an RFC 3339 moment as the reader's own clock shows it.
+pub(crate) fn local(time: &str, now: Timestamp, zone: &TimeZone) -> String {
+    let Ok(moment) = time.parse::<Timestamp>() else { return "--:--:--".to_owned() };
+    let local = moment.to_zoned(zone.clone());
+    let is_today = now.to_zoned(zone.clone()).date() == local.date();
+    local.strftime(if is_today { "%H:%M:%S" } else { "%m/%d %H:%M:%S" }).to_string()
+}
+
+/// An RFC 3339 moment in UTC; what cannot be read stays as it is.
+pub(crate) fn utc(time: &str) -> String {
+    time.parse::<Timestamp>().map_or_else(|_| time.to_owned(), |moment| moment.to_string())
 }
 
 /// Microseconds in the unit that keeps them short.
@@ -51,6 +65,17 @@ mod tests {
         for time in ["", "soon", "2026-13-45T99:99:99Z", "2026-11-21T10:00:00"] {
             assert_eq!(clock(time, "2026-11-21T10:00:00Z"), "--:--:--");
         }
+    }
+
+    #[test]
+    fn programs_read_utc_and_people_their_own_clock() {
+        assert_eq!(utc("2026-11-21T00:30:00.5+02:00"), "2026-11-20T22:30:00.5Z");
+        assert_eq!(utc("soon"), "soon");
+        let zone = TimeZone::fixed(jiff::tz::offset(2));
+        let now = "2026-11-20T23:00:00Z".parse().unwrap();
+        assert_eq!(local("2026-11-20T22:30:00.5Z", now, &zone), "00:30:00");
+        assert_eq!(local("2026-11-20T21:30:00Z", now, &zone), "11/20 23:30:00");
+        assert_eq!(local("soon", now, &zone), "--:--:--");
     }
 
     #[test]

@@ -42,9 +42,9 @@ pub(super) fn read(text: &str) -> Step {
 }
 
 /// Does what was understood.
-pub(super) async fn run(session: &Session, step: Step) -> io::Result<Exit> {
+pub(super) async fn run(session: &Session, format: Format, step: Step) -> io::Result<Exit> {
     match step {
-        Step::Ask(ask, format) => session.ask(&ask, format.unwrap_or(session.format)).await,
+        Step::Ask(ask, typed) => session.ask(&ask, typed.unwrap_or(format)).await,
         Step::Show(text) => output::data(&text).map(|()| Exit::Success),
         Step::Mistake(text) => {
             output::words(&text);

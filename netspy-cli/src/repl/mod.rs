@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
-use crate::output::{self, Exit};
+use crate::output::{self, Exit, Format};
 use crate::render::escape;
 use crate::session::Session;
 use editor::{Editor, Typed};
@@ -28,14 +28,16 @@ Starting interactive mode...
 const GREETING: Duration = Duration::from_secs(3);
 
 /// Runs until the input ends.
-pub(crate) fn run(session: &Session, runtime: &Runtime) -> io::Result<Exit> {
+pub(crate) fn run(session: &Session, format: Option<Format>, runtime: &Runtime) -> io::Result<Exit> {
     let is_interactive = io::stdin().is_terminal();
     if is_interactive {
         output::data(&format!("{BANNER}\n{}\n", line::commands()))?;
     }
     // A server that hangs must not keep the prompt away.
     let _ = runtime.block_on(async { tokio::time::timeout(GREETING, greet(session)).await });
-    if is_interactive { converse(session, runtime) } else { script(session, runtime) }
+    // What the earlier netspy wrote here, unless somebody says otherwise.
+    let format = format.unwrap_or(Format::Text);
+    if is_interactive { converse(session, format, runtime) } else { script(session, format, runtime) }
 }
 
 /// Says at once what would otherwise be found out command by command.
@@ -52,7 +54,7 @@ async fn greet(session: &Session) {
     }
 }
 
-fn converse(session: &Session, runtime: &Runtime) -> io::Result<Exit> {
+fn converse(session: &Session, format: Format, runtime: &Runtime) -> io::Result<Exit> {
     let mut editor = Editor::new()?;
     loop {
         match editor.read()? {
@@ -63,7 +65,7 @@ fn converse(session: &Session, runtime: &Runtime) -> io::Result<Exit> {
                     return Ok(Exit::Success);
                 }
                 step => {
-                    runtime.block_on(interruptible(line::run(session, step)))?;
+                    runtime.block_on(interruptible(line::run(session, format, step)))?;
                     output::data("")?;
                 }
             },
@@ -85,13 +87,13 @@ async fn interruptible(command: impl Future<Output = io::Result<Exit>>) -> io::R
     }
 }
 
-fn script(session: &Session, runtime: &Runtime) -> io::Result<Exit> {
+fn script(session: &Session, format: Format, runtime: &Runtime) -> io::Result<Exit> {
     let mut worst = Exit::Success;
     for text in io::stdin().lock().split(b'\n') {
         match line::read(&String::from_utf8_lossy(&text?)) {
             Step::Nothing => {}
             Step::Leave => break,
-            step => worst = worst.max(runtime.block_on(line::run(session, step))?),
+            step => worst = worst.max(runtime.block_on(line::run(session, format, step))?),
         }
     }
     Ok(worst)

@@ -64,6 +64,16 @@ impl Stub {
         })
     }
 
+    /// Healthy, and takes its time over any question.
+    pub fn slow(time: Duration) -> Self {
+        Self::start(move |path| {
+            if path != "/health" {
+                std::thread::sleep(time);
+            }
+            (200, "{\"lost\":{}}".to_owned())
+        })
+    }
+
     fn start(answer: impl Fn(&str) -> (u16, String) + Clone + Send + Sync + 'static) -> Self {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let record = Arc::clone(&asked);
