@@ -206,6 +206,8 @@ pub(crate) enum Ask {
     Analyze(WindowFlags),
     /// Print connections as they happen
     Follow(FollowFlags),
+    /// Watch processes, destinations, failures and drops on the whole screen
+    Top(WindowFlags),
     /// Explain what fails: what the errors mean, and what to look at
     Why(WhyFlags),
     /// Show what is traced, how, and what was lost
@@ -233,7 +235,7 @@ impl Ask {
             Ask::Status => ("get_status", Map::new()),
             Ask::Insights(words) => ("ai_insights", words.argument("summary_text")),
             Ask::Question(flags) => ("contextual_analysis", flags.arguments()),
-            Ask::Follow(_) | Ask::Tools => return None,
+            Ask::Follow(_) | Ask::Top(_) | Ask::Tools => return None,
         };
         registry::find(name).map(|tool| (tool, arguments))
     }

@@ -16,6 +16,7 @@ mod registry;
 mod render;
 mod repl;
 mod session;
+mod top;
 mod waiting;
 
 use std::ffi::OsString;

@@ -15,6 +15,7 @@ use crate::registry::{self, Answer, Context, Tool};
 use crate::render::escape;
 use crate::render::rows::Rows;
 use crate::render::table::table;
+use crate::top;
 use crate::waiting::Waiting;
 
 /// A server to ask, and how its answers are shown.
@@ -30,6 +31,7 @@ impl Session {
         match (ask, ask.tool()) {
             (_, Some((tool, arguments))) => self.call(tool, arguments, format).await,
             (Ask::Follow(flags), None) => follow::run(&self.client, flags.arguments(), format).await,
+            (Ask::Top(flags), None) => top::run(&self.client, flags.arguments(), self.color).await,
             (_, None) => tools(format),
         }
     }

@@ -7,8 +7,7 @@ mod support;
 
 use std::{
     io::{BufRead, BufReader},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
 };
 
 use insta::assert_snapshot;
@@ -19,48 +18,11 @@ use rmcp::{
 };
 use serde_json::json;
 use support::netspy;
-
-/// The server, as another package of the workspace builds it.
-fn server_binary() -> PathBuf {
-    let built = Command::new(env!("CARGO")).args(["build", "--quiet", "--package", "netspy-server"]).status();
-    assert!(built.unwrap().success());
-    Path::new(env!("CARGO_BIN_EXE_netspy")).with_file_name("netspy-server")
-}
-
-/// The recording that ships.
-fn demo() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../netspy-server/traces/demo.netspy")
-}
-
-struct Server {
-    child: Child,
-    url: String,
-    _directory: tempfile::TempDir,
-}
-
-impl Server {
-    fn start(words: &[&str]) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let mut command = Command::new(server_binary());
-        command.args(["--port", "0", "--db"]).arg(directory.path().join("history.db")).args(words);
-        let mut child = command.env("TZ", "UTC").stderr(Stdio::piped()).spawn().unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-        let serving = log.find_map(|line| Some(line.split_once("serving on ")?.1.trim().to_owned()));
-        std::thread::spawn(move || log.for_each(drop));
-        Self { child, url: serving.unwrap(), _directory: directory }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use support::server::Server;
 
 #[test]
 fn the_recording_that_ships_tells_its_story() {
-    let server = Server::start(&["--replay", demo().to_str().unwrap()]);
+    let server = Server::replaying();
     for (name, words) in [
         ("summary", &["summary", "--process", "curl"][..]),
         ("list", &["list"]),
@@ -82,7 +44,7 @@ fn the_recording_that_ships_tells_its_story() {
 
 #[tokio::test]
 async fn an_agent_is_told_the_same() {
-    let server = Server::start(&["--replay", demo().to_str().unwrap()]);
+    let server = Server::replaying();
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_netspy"));
     command.args(["mcp", "--server", &server.url]);
     let agent = ClientConfig::default().serve(TokioChildProcess::new(command).unwrap()).await.unwrap();

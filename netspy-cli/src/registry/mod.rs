@@ -8,6 +8,7 @@ mod findings;
 mod insights;
 mod list;
 mod listing;
+mod overview;
 mod question;
 mod schema;
 mod status;
@@ -28,6 +29,7 @@ use crate::ai::Settings;
 use crate::render::remark::Remark;
 
 pub(crate) use list::connection_rows;
+pub(crate) use overview::{Line, Overview, Panel, overview};
 pub(crate) use question::{Question, Since};
 pub(crate) use suggest::line as did_you_mean;
 pub(crate) use trust::seen_names;

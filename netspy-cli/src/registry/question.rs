@@ -141,6 +141,15 @@ impl Question {
         }
     }
 
+    /// Length of the window in words: `60 s`, where nothing is said too.
+    pub(crate) fn window_in_words(&self) -> String {
+        match (self.seconds_back(), self.since) {
+            (Some(seconds), _) => format!("{seconds} s"),
+            (None, Some(_)) => "since then".to_owned(),
+            (None, None) => format!("{DEFAULT_DURATION} s"),
+        }
+    }
+
     /// The conditions beside process and time, as words: ` to 10.0.0.0/8 port 443, failed`.
     pub(super) fn conditions(&self) -> String {
         let to = self.to.map(|net| format!(" to {}", bare(net))).unwrap_or_default();

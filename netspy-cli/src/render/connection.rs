@@ -77,7 +77,8 @@ fn outcome(event: &ConnectionEvent) -> Option<String> {
     }
 }
 
-fn words(outcome: &str) -> String {
+/// An outcome as people read it.
+pub(crate) fn words(outcome: &str) -> String {
     escape::text(outcome).replace('_', " ")
 }
 

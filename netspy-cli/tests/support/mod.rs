@@ -7,6 +7,9 @@
     reason = "every test binary uses another part of it"
 )]
 
+pub mod screen;
+pub mod server;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -61,6 +64,19 @@ impl Stub {
                 std::thread::sleep(Duration::from_secs(20));
             }
             (200, "{}".to_owned())
+        })
+    }
+
+    /// Answers so many requests with nothing found, then fails at every one.
+    pub fn failing_after(requests: usize) -> Self {
+        let left = Arc::new(std::sync::atomic::AtomicUsize::new(requests));
+        Self::start(move |_| {
+            let spend = |left: usize| left.checked_sub(1);
+            let order = std::sync::atomic::Ordering::SeqCst;
+            match left.fetch_update(order, order, spend) {
+                Ok(_) => (200, "{\"total_count\":0,\"lost\":{}}".to_owned()),
+                Err(_) => (503, "System not initialized\n".to_owned()),
+            }
         })
     }
 
