@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use netspy_api::{Client, ListRequest};
+use netspy_api::Client;
 use rmcp::model::{CompleteRequestParams, CompleteResult, CompletionInfo, ErrorData};
 
-use crate::registry;
+use crate::registry::Seen;
 use crate::render::escape;
 
 pub(super) async fn complete(
@@ -13,8 +13,8 @@ pub(super) async fn complete(
     request: &CompleteRequestParams,
 ) -> Result<CompleteResult, ErrorData> {
     let seen = match request.argument.name.as_str() {
-        "process_name" => registry::seen_names(client).await,
-        "to" => seen_addresses(client).await,
+        "process_name" => Seen::look(client).await.names,
+        "to" => Seen::look(client).await.addresses,
         _ => BTreeSet::new(),
     };
     let fitting: Vec<String> = seen
@@ -28,12 +28,4 @@ pub(super) async fn complete(
     let info = CompletionInfo::with_pagination(values, Some(total), has_more)
         .map_err(|error| ErrorData::internal_error(error, None))?;
     Ok(CompleteResult::new(info))
-}
-
-/// A server that fails has seen none.
-async fn seen_addresses(client: &Client) -> BTreeSet<String> {
-    let newest = ListRequest { limit: Some(1_000), ..ListRequest::default() };
-    let events = client.list_connections(&newest).await.unwrap_or_default().events_by_pid;
-    let addresses = events.into_values().flatten().map(|event| event.destination_ip);
-    addresses.filter(|address| !address.is_empty()).collect()
 }

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::list::scope;
-use super::listing::{Listing, request};
+use super::listing::Listing;
 use super::question::{DEFAULT_DURATION, MOST_EVENTS, Question};
 use super::trust::Trust;
 use super::{Context, Outcome, ToolError, answer as written};
@@ -69,8 +69,7 @@ pub(super) async fn counted(
     question: &Question,
 ) -> Result<Listing<ConnectionEvent>, ToolError> {
     let question = windowed(question);
-    let answer = context.client.list_connections(&request(&question, MOST_EVENTS)).await?;
-    let mut listing = Listing::read(answer, &question, MOST_EVENTS);
+    let mut listing = Listing::ask(context.client, &question, MOST_EVENTS).await?;
     if listing.total == 0 {
         listing.trust.check_empty(context.client, "connection", "connections", &question).await;
     }

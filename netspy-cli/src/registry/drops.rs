@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::analyze::{most_first, seconds, windowed};
 use super::cell::Cell;
 use super::list::{most_events, scope, size};
-use super::listing::{self, Listing, as_comm};
+use super::listing::{Listing, as_comm};
 use super::question::{MOST_EVENTS, Question};
 use super::summary::{request, window};
 use super::trust::Trust;
@@ -136,10 +136,7 @@ pub(super) async fn read(
     question: &Question,
     limit: u32,
 ) -> Result<Listing<DropEvent>, ToolError> {
-    let answer = context.client.list_packet_drops(&listing::request(question, limit)).await?;
-    let sampled = answer.sampled.clone();
-    let mut listing = Listing::read(answer, question, limit);
-    sampled.iter().flat_map(drops::sampling).for_each(|note| listing.trust.note(note));
+    let mut listing = Listing::ask(context.client, question, limit).await?;
     if listing.total == 0 {
         listing.trust.check_empty(context.client, "packet_drop", "packet drops", question).await;
     }

@@ -6,7 +6,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::question::Question;
-use super::trust::{Trust, seen_names};
+use super::seen::Seen;
+use super::trust::Trust;
 use super::why::{self, Why};
 use super::{Answer, Context, Outcome, Progress, Reach, answer as written};
 use crate::ai::{self, Ability, Talk, Told};
@@ -63,7 +64,7 @@ pub(super) async fn investigate(context: &Context<'_>, question: Question) -> Ou
     let scope = Question { query: String::new(), duration: 0, ..question.clone() };
     let why = why::look(context, &scope).await?;
     let mut talk = Talk::new(context.ai);
-    let seen = seen_names(context.client).await;
+    let seen = Seen::look(context.client).await.names;
     talk.hidden.learn(seen.iter().map(String::as_str));
     let mut asked = talk.hidden.hide(&json!({"process_name": question.process_name, "pid": question.pid}));
     asked["duration"] = question.duration.into();

@@ -3,7 +3,7 @@
 use netspy_api::ConnectionEvent;
 
 use super::cell::Cell;
-use super::listing::{Listing, request};
+use super::listing::Listing;
 use super::question::{DEFAULT_EVENTS, Question};
 use super::{Answer, Context, Outcome, answer as written};
 use crate::render::remark::Remark;
@@ -12,8 +12,7 @@ use crate::render::{connection, loss};
 
 pub(super) async fn answer(context: &Context<'_>, question: Question) -> Outcome {
     let limit = most_events(&question);
-    let answer = context.client.list_connections(&request(&question, limit)).await?;
-    let mut listing = Listing::read(answer, &question, limit);
+    let mut listing = Listing::ask(context.client, &question, limit).await?;
     if listing.total == 0 {
         listing.trust.check_empty(context.client, "connection", "connections", &question).await;
     }

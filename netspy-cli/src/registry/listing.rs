@@ -1,27 +1,25 @@
 //! A list answer made uniform: newest first, filtered, cut to its page, with its true total, whichever server gave it.
 //!
-//! The earlier Go server accepts the parameters of a list and ignores them: it answers with the newest 100
-//! events of the last hour. There all filtering is done here, and said where it may hide something. What no
-//! server filters by (remote address and port, failure) is filtered here too.
+//! What an earlier Go server ignores of a question is filtered here again (see `earlier`), and so is what no server
+//! filters by: remote address and port, failure.
 
 use std::cmp::{Ordering, Reverse};
 use std::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp};
-use netspy_api::{ConnectionEvent, DropEvent, EventsByPid, ListRequest};
+use netspy_api::{Client, ClientError, ConnectionEvent, DropEvent, Event, EventsByPid, ListRequest};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::cell::Cell;
+use super::earlier;
 use super::question::{Cursor, MOST_EVENTS, Question, Since};
 use super::trust::Trust;
-use crate::render::{connection, time};
+use crate::render::{connection, drops, time};
 
-/// The earlier server lists no more than this many events, and none older than this many seconds.
-const EARLIER_LIMIT: usize = 100;
-const EARLIER_WINDOW: u32 = 3600;
-const EARLIER_NOTE: &str =
-    "This server lists only the newest 100 events of the last hour: older ones are missing.";
+/// What an earlier server is blind for.
+pub(super) const BLIND: &str =
+    "This server does not know what becomes of connections: none is shown as failed, whatever happened.";
 /// Length of a kernel `comm`.
 const LONGEST_COMM: usize = 15;
 /// Events that may bear the same time as the one at which a page ends.
@@ -34,6 +32,8 @@ pub(super) struct Listing<T> {
     pub(super) total: u64,
     pub(super) query_time: String,
     pub(super) trust: Trust,
+    /// Whether the server is an earlier one, which knows no outcomes.
+    pub(super) is_earlier: bool,
     /// Where the window begins; absent where that cannot be told.
     since: Option<Timestamp>,
 }
@@ -72,11 +72,30 @@ pub(super) struct Facts<'a> {
     failed: bool,
 }
 
-pub(super) trait Listed {
+/// An event that servers list.
+pub(super) trait Listed: Sized {
+    /// Its `type`.
+    const TYPE: &'static str;
+    fn list(
+        client: &Client,
+        request: &ListRequest,
+    ) -> impl Future<Output = Result<EventsByPid<Self>, ClientError>> + Send;
+    /// The same among events of every type.
+    fn of(event: Event) -> Option<Self>;
     fn facts(&self) -> Facts<'_>;
 }
 
 impl Listed for ConnectionEvent {
+    const TYPE: &'static str = "connection";
+
+    async fn list(client: &Client, request: &ListRequest) -> Result<EventsByPid<Self>, ClientError> {
+        client.list_connections(request).await
+    }
+
+    fn of(event: Event) -> Option<Self> {
+        if let Event::Connection(event) = event { Some(event) } else { None }
+    }
+
     fn facts(&self) -> Facts<'_> {
         Facts {
             id: &self.id,
@@ -91,6 +110,16 @@ impl Listed for ConnectionEvent {
 }
 
 impl Listed for DropEvent {
+    const TYPE: &'static str = "packet_drop";
+
+    async fn list(client: &Client, request: &ListRequest) -> Result<EventsByPid<Self>, ClientError> {
+        client.list_packet_drops(request).await
+    }
+
+    fn of(event: Event) -> Option<Self> {
+        if let Event::PacketDrop(event) = event { Some(event) } else { None }
+    }
+
     fn facts(&self) -> Facts<'_> {
         Facts {
             id: &self.id,
@@ -129,23 +158,30 @@ pub(super) fn request(question: &Question, limit: u32) -> ListRequest {
 }
 
 impl<T: Listed> Listing<T> {
+    /// Asks for at most so many events.
+    pub(super) async fn ask(client: &Client, question: &Question, limit: u32) -> Result<Self, ClientError> {
+        let asked = earlier::ask(client, &request(question, limit)).await?;
+        let mut listing = Self::read(asked.answer, question, limit);
+        asked.note.into_iter().for_each(|note| listing.trust.note(note));
+        if listing.is_earlier && question.failed {
+            listing.trust.note(BLIND.to_owned());
+        }
+        Ok(listing)
+    }
+
     /// Reads an answer to `request(question, limit)`.
     pub(super) fn read(answer: EventsByPid<T>, question: &Question, limit: u32) -> Self {
-        let is_earlier = answer.total_count.is_none() && answer.lost.is_none();
+        let is_earlier = earlier::is_earlier(&answer);
         let mut trust = Trust::new(answer.lost);
+        answer.sampled.iter().flat_map(drops::sampling).for_each(|note| trust.note(note));
         let mut events: Vec<T> = answer.events_by_pid.into_values().flatten().collect();
         let returned = events.len();
         let mut hidden = answer.total_count.map_or(0, |total| total.saturating_sub(returned as u64));
         let since = begin(question, &answer.query_time);
         if is_earlier {
-            let asked = question.seconds_back();
-            if returned >= EARLIER_LIMIT || asked.is_some_and(|seconds| seconds > EARLIER_WINDOW) {
-                trust.note(EARLIER_NOTE.to_owned());
-            }
-            let window = since.filter(|_| asked.is_some() || question.since.is_some());
             events.retain(|event| {
                 let facts = event.facts();
-                is_about(&facts, question) && window.is_none_or(|since| at_least(facts.time, since))
+                is_about(&facts, question) && since.is_none_or(|since| at_least(facts.time, since))
             });
         }
         if question.has_conditions() {
@@ -165,7 +201,7 @@ impl<T: Listed> Listing<T> {
         }
         let total = events.len() as u64 + hidden;
         events.truncate(limit as usize);
-        Self { events, total, query_time: time::utc(&answer.query_time), trust, since }
+        Self { events, total, query_time: time::utc(&answer.query_time), trust, is_earlier, since }
     }
 
     /// How many match and are not shown.
@@ -260,7 +296,7 @@ fn begin(question: &Question, query_time: &str) -> Option<Timestamp> {
         (Some(cursor), _) => Some(cursor.since),
         (None, Some(Since::Moment(moment))) => Some(moment),
         _ => {
-            let seconds = question.seconds_back().unwrap_or(EARLIER_WINDOW);
+            let seconds = question.seconds_back().unwrap_or(earlier::WINDOW);
             query_time.parse::<Timestamp>().ok()?.checked_sub(SignedDuration::from_secs(seconds.into())).ok()
         }
     }
@@ -310,13 +346,6 @@ mod tests {
         let listing = Listing::read(ours, &about(1, "a", 1), 1);
         assert_eq!((listing.events.len(), listing.total, listing.hidden()), (1, 15, 14));
         assert_eq!(listing.events[0].timestamp, 2);
-    }
-
-    #[test]
-    fn a_full_list_of_the_earlier_server_says_so() {
-        let many = (0..100).map(|n| event(1, "curl", n)).collect();
-        let listing = Listing::read(answer(many), &about(2, "", 0), 10);
-        assert_eq!(listing.trust.lines(""), [Remark::Notice(format!("  ! {EARLIER_NOTE}"))]);
     }
 
     #[test]

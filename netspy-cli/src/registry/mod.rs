@@ -4,6 +4,7 @@
 mod analyze;
 mod cell;
 mod drops;
+mod earlier;
 mod findings;
 mod insights;
 mod list;
@@ -11,6 +12,7 @@ mod listing;
 mod overview;
 mod question;
 mod schema;
+mod seen;
 mod status;
 pub(crate) mod stream;
 mod suggest;
@@ -31,8 +33,8 @@ use crate::render::remark::Remark;
 pub(crate) use list::connection_rows;
 pub(crate) use overview::{Line, Overview, Panel, overview};
 pub(crate) use question::{Question, Since};
+pub(crate) use seen::Seen;
 pub(crate) use suggest::line as did_you_mean;
-pub(crate) use trust::seen_names;
 
 /// Something that can be asked.
 pub(crate) struct Tool {

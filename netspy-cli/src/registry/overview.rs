@@ -6,7 +6,7 @@ use netspy_api::{ConnectionEvent, DropEvent};
 
 use super::ToolError;
 use super::analyze::windowed;
-use super::listing::{Listing, request};
+use super::listing::{BLIND, Listing};
 use super::question::{MOST_EVENTS, Question};
 use crate::render::remark::Remark;
 use crate::render::{connection, drops, escape, loss};
@@ -49,13 +49,11 @@ pub(crate) async fn overview(
     question: &Question,
 ) -> Result<Overview, ToolError> {
     let question = windowed(question);
-    let asked = request(&question, MOST_EVENTS);
-    let connections = Listing::read(client.list_connections(&asked).await?, &question, MOST_EVENTS);
-    let answer = client.list_packet_drops(&asked).await?;
-    let sampled = answer.sampled.clone();
-    let mut dropped = Listing::read(answer, &question, MOST_EVENTS);
-    sampled.iter().flat_map(drops::sampling).for_each(|note| dropped.trust.note(note));
-
+    let mut connections = Listing::<ConnectionEvent>::ask(client, &question, MOST_EVENTS).await?;
+    if connections.is_earlier {
+        connections.trust.note(BLIND.to_owned());
+    }
+    let dropped = Listing::<DropEvent>::ask(client, &question, MOST_EVENTS).await?;
     let mut remarks = Vec::new();
     if connections.hidden() + dropped.hidden() > 0 {
         let (newest, drops) = (connections.events.len(), dropped.events.len());

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use netspy_api::{Client, ClientError, ConnectionEvent, EventsByPid};
+use netspy_api::{Client, ClientError, ConnectionEvent};
 
 use super::listing::{Listing, request};
 use super::question::{MOST_EVENTS, Question, Since};
@@ -52,16 +52,13 @@ impl Stream {
         // Whether it failed is asked here, of outcomes that are known: what is pending may yet fail.
         let since = Some(Since::Moment(self.since));
         let question = Question { since, failed: false, ..self.question.clone() };
-        let answer = client.list_connections(&request(&question, MOST_EVENTS)).await?;
-        Ok(self.take(answer, &question))
+        Ok(self.take(Listing::ask(client, &question, MOST_EVENTS).await?))
     }
 
-    fn take(&mut self, answer: EventsByPid<ConnectionEvent>, question: &Question) -> Batch {
-        let newest =
-            answer.events_by_pid.values().flatten().filter_map(|e| e.time.parse::<Timestamp>().ok()).max();
-        let lost = answer.lost.as_ref().map_or(0, |lost| lost.total);
-        let listing = Listing::read(answer, question, MOST_EVENTS);
-        let (lost, query_time) = (lost + listing.hidden(), listing.query_time);
+    fn take(&mut self, listing: Listing<ConnectionEvent>) -> Batch {
+        let newest = listing.events.iter().filter_map(|event| event.time.parse::<Timestamp>().ok()).max();
+        let lost = listing.trust.lost() + listing.hidden();
+        let query_time = listing.query_time;
         let now = newest.into_iter().chain(query_time.parse()).max().unwrap_or(self.since);
         let mut open = None;
         let mut events = Vec::new();
@@ -90,6 +87,8 @@ impl Stream {
 
 #[cfg(test)]
 mod tests {
+    use netspy_api::EventsByPid;
+
     use super::*;
 
     fn event(id: &str, second: u32, outcome: &str) -> ConnectionEvent {
@@ -97,15 +96,16 @@ mod tests {
         ConnectionEvent { id: id.into(), time, outcome: outcome.into(), ..ConnectionEvent::default() }
     }
 
-    fn answer(now: u32, events: Vec<ConnectionEvent>) -> EventsByPid<ConnectionEvent> {
+    fn answer(now: u32, events: Vec<ConnectionEvent>) -> Listing<ConnectionEvent> {
         let total_count = Some(events.len() as u64);
         let query_time = format!("2026-11-21T10:00:{now:02}Z");
-        EventsByPid {
+        let answer = EventsByPid {
             events_by_pid: [("1".into(), events)].into(),
             total_count,
             query_time,
             ..EventsByPid::default()
-        }
+        };
+        Listing::read(answer, &Question::default(), MOST_EVENTS)
     }
 
     #[test]
@@ -113,7 +113,7 @@ mod tests {
         let since = "2026-11-21T10:00:00Z".parse().unwrap();
         let mut stream = Stream { question: Question::default(), passed: BTreeMap::new(), since };
         let mut take = |now, events| {
-            let batch = stream.take(answer(now, events), &Question::default());
+            let batch = stream.take(answer(now, events));
             batch.events.into_iter().map(|e| format!("{} {}", e.id, e.outcome)).collect::<Vec<_>>()
         };
         let (a, b) = (event("a", 1, "refused"), event("b", 2, "pending"));

@@ -1,13 +1,12 @@
 //! How far an answer can be trusted: what it is missing, and whether anything was watched at all.
 
-use std::collections::BTreeSet;
-
-use netspy_api::{Client, ListRequest, Lost};
+use netspy_api::{Client, Lost};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::listing::as_comm;
-use super::question::{MOST_EVENTS, Question};
+use super::question::Question;
+use super::seen::Seen;
 use super::suggest;
 use crate::render::remark::Remark;
 use crate::render::{escape, loss};
@@ -36,6 +35,11 @@ impl Trust {
         self.notes.push(note);
     }
 
+    /// Events that are missing, as far as the server can tell.
+    pub(super) fn lost(&self) -> u64 {
+        self.lost.as_ref().map_or(0, |lost| lost.total)
+    }
+
     /// The same for people: `meaning` is what a loss does to what stands above.
     pub(super) fn lines(&self, meaning: &str) -> Vec<Remark> {
         let hint = self.did_you_mean.as_deref().map(|name| {
@@ -58,7 +62,7 @@ impl Trust {
         self.check_traced(client, program, events).await;
         let name = question.process_name.as_str();
         if !name.is_empty() {
-            let seen = seen_names(client).await;
+            let seen = Seen::look(client).await.names;
             if !seen.contains(name) && !seen.contains(as_comm(name)) {
                 self.did_you_mean =
                     suggest::nearest(name, seen.iter().map(String::as_str)).map(str::to_owned);
@@ -76,12 +80,4 @@ impl Trust {
         let why = if idle.note.is_empty() { String::new() } else { format!(": {}", idle.note) };
         self.note(format!("The server does not trace {events}{why}; see the log of netspy-server"));
     }
-}
-
-/// Names of processes and threads that connected in the last hour. A server that fails has named none.
-pub(crate) async fn seen_names(client: &Client) -> BTreeSet<String> {
-    let newest = ListRequest { limit: Some(MOST_EVENTS), ..ListRequest::default() };
-    let events = client.list_connections(&newest).await.unwrap_or_default().events_by_pid;
-    let names = events.into_values().flatten().flat_map(|event| [event.command, event.process]);
-    names.filter(|name| !name.is_empty()).collect()
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::list;
-use super::listing::{Listing, request};
+use super::listing::Listing;
 use super::question::{MOST_EVENTS, Question, Since};
 use super::stream::Stream;
 use super::{Context, Outcome, Progress};
@@ -22,8 +22,7 @@ pub(super) async fn answer(context: &Context<'_>, question: Question) -> Outcome
     }
     // Asked once more as a whole: outcomes that came late, and the loss of the whole stretch, are in it.
     let whole = Question { since: Some(Since::Moment(begin)), ..question };
-    let answer = context.client.list_connections(&request(&whole, MOST_EVENTS)).await?;
-    let listing = Listing::read(answer, &whole, MOST_EVENTS);
+    let listing = Listing::ask(context.client, &whole, MOST_EVENTS).await?;
     let nothing = format!("No connections were attempted in {seconds} seconds");
     Ok(list::shown(context, listing, &whole, &format!("Connections of {seconds} seconds"), &nothing))
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::drops;
 use super::findings::{self, Finding};
 use super::list::scope;
-use super::listing::{Listing, request};
+use super::listing::{BLIND, Listing};
 use super::question::{MOST_EVENTS, Question};
 use super::trust::Trust;
 use super::{Context, Outcome, ToolError, answer as written};
@@ -39,8 +39,10 @@ pub(super) async fn answer(context: &Context<'_>, question: Question) -> Outcome
 
 /// Applies the rules to everything that the question is about.
 pub(super) async fn look(context: &Context<'_>, question: &Question) -> Result<Why, ToolError> {
-    let answer = context.client.list_connections(&request(question, MOST_EVENTS)).await?;
-    let mut listing = Listing::read(answer, question, MOST_EVENTS);
+    let mut listing = Listing::ask(context.client, question, MOST_EVENTS).await?;
+    if listing.is_earlier {
+        listing.trust.note(BLIND.to_owned());
+    }
     let dropped = drops::read(context, question, MOST_EVENTS).await?;
     if listing.total == 0 {
         listing.trust.check_empty(context.client, "connection", "connections", question).await;

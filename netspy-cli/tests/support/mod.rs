@@ -10,19 +10,41 @@
 pub mod screen;
 pub mod server;
 
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use assert_cmd::Command;
 use axum::Router;
 use axum::body::to_bytes;
-use axum::extract::Request;
+use axum::extract::{Query, Request};
 use axum::http::StatusCode;
+
+/// What a stub was asked.
+pub struct Question {
+    pub method: String,
+    pub path: String,
+    pub query: BTreeMap<String, String>,
+    pub body: String,
+}
 
 /// Lives until the test's process ends.
 pub struct Stub {
     pub url: String,
     asked: Arc<Mutex<Vec<String>>>,
+    was_left: Arc<AtomicBool>,
+}
+
+/// Notices that a request is given up.
+struct Watch(Option<Arc<AtomicBool>>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some(was_left) = &self.0 {
+            was_left.store(true, Ordering::SeqCst);
+        }
+    }
 }
 
 impl Stub {
@@ -69,11 +91,10 @@ impl Stub {
 
     /// Answers so many requests with nothing found, then fails at every one.
     pub fn failing_after(requests: usize) -> Self {
-        let left = Arc::new(std::sync::atomic::AtomicUsize::new(requests));
+        let left = Arc::new(AtomicUsize::new(requests));
         Self::start(move |_| {
             let spend = |left: usize| left.checked_sub(1);
-            let order = std::sync::atomic::Ordering::SeqCst;
-            match left.fetch_update(order, order, spend) {
+            match left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, spend) {
                 Ok(_) => (200, "{\"total_count\":0,\"lost\":{}}".to_owned()),
                 Err(_) => (503, "System not initialized\n".to_owned()),
             }
@@ -90,16 +111,59 @@ impl Stub {
         })
     }
 
+    /// Each question finds one more connection, of curl, at this moment.
+    pub fn busy() -> Self {
+        let count = Arc::new(AtomicUsize::new(0));
+        Self::start(move |path| {
+            let (n, now) = (count.fetch_add(1, Ordering::SeqCst), jiff::Timestamp::now());
+            let event = serde_json::json!({
+                "id": format!("{n:016x}"), "pid": 7, "command": "curl", "process": "curl", "time": now.to_string(),
+                "destination_ip": "10.0.0.1", "destination_port": 1000 + n, "protocol": "TCP", "outcome": "refused",
+                "direction": "outbound",
+            });
+            let events = if path.contains("list-connections") { vec![event] } else { vec![] };
+            let lost = serde_json::json!({"total": 0, "by_place": {}});
+            let answer = serde_json::json!({
+                "events_by_pid": {"7": events}, "total_count": 1, "query_time": now.to_string(), "lost": lost,
+            });
+            (200, answer.to_string())
+        })
+    }
+
     fn start(answer: impl Fn(&str) -> (u16, String) + Clone + Send + Sync + 'static) -> Self {
+        Self::asked_by(move |question| answer(&question.path))
+    }
+
+    /// A model's server that thinks for longer than anybody waits.
+    pub fn thinking() -> Self {
+        Self::asked_by(|_| {
+            std::thread::sleep(Duration::from_secs(20));
+            (200, "{}".to_owned())
+        })
+    }
+
+    /// Answers by everything that was asked.
+    pub fn asked_by(answer: impl Fn(&Question) -> (u16, String) + Clone + Send + Sync + 'static) -> Self {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let record = Arc::clone(&asked);
-        let routes = Router::new().fallback(move |request: Request| async move {
+        let was_left = Arc::new(AtomicBool::new(false));
+        let left = Arc::clone(&was_left);
+        let routes = Router::new().fallback(async move |request: Request| {
+            // Dropped before it is disarmed if whoever asked goes away.
+            let mut watch = Watch(Some(left));
             let (head, body) = request.into_parts();
             let body = to_bytes(body, 1 << 20).await.unwrap();
             let line = format!("{} {} {}", head.method, head.uri, String::from_utf8_lossy(&body));
             record.lock().unwrap().push(line.trim_end().to_owned());
-            let path = head.uri.path().to_owned();
-            let (status, body) = tokio::task::spawn_blocking(move || answer(&path)).await.unwrap();
+            let query = Query::<BTreeMap<String, String>>::try_from_uri(&head.uri).unwrap().0;
+            let question = Question {
+                method: head.method.to_string(),
+                path: head.uri.path().to_owned(),
+                query,
+                body: String::from_utf8_lossy(&body).into_owned(),
+            };
+            let (status, body) = tokio::task::spawn_blocking(move || answer(&question)).await.unwrap();
+            watch.0 = None;
             (StatusCode::from_u16(status).unwrap(), body)
         });
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -112,7 +176,25 @@ impl Stub {
                 axum::serve(listener, routes).await.unwrap();
             });
         });
-        Self { url, asked }
+        Self { url, asked, was_left }
+    }
+
+    /// Waits until it was asked something like this.
+    pub fn until_asked(&self, part: &str) {
+        self.until("nobody asked", || self.asked().iter().any(|line| line.contains(part)));
+    }
+
+    /// Waits until somebody who asked has gone away without an answer.
+    pub fn until_left(&self) {
+        self.until("nobody gave up", || self.was_left.load(Ordering::SeqCst));
+    }
+
+    fn until(&self, complaint: &str, is_so: impl Fn() -> bool) {
+        let end = std::time::Instant::now() + Duration::from_secs(10);
+        while !is_so() {
+            assert!(std::time::Instant::now() < end, "{complaint}: {:?}", self.asked());
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// `METHOD PATH BODY` of every request so far.

@@ -25,10 +25,21 @@ impl Server {
         Self::start(&["--replay", demo])
     }
 
+    /// The same at a port where it may have been before.
+    pub fn replaying_again(earlier_url: &str) -> Self {
+        let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/../netspy-server/traces/demo.netspy");
+        let port = earlier_url.rsplit_once(':').unwrap().1;
+        Self::start_at(port, &["--replay", demo])
+    }
+
     pub fn start(words: &[&str]) -> Self {
+        Self::start_at("0", words)
+    }
+
+    fn start_at(port: &str, words: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut command = Command::new(server_binary());
-        command.args(["--port", "0", "--db"]).arg(directory.path().join("history.db")).args(words);
+        command.args(["--port", port, "--db"]).arg(directory.path().join("history.db")).args(words);
         let mut child = command.env("TZ", "UTC").stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
         let serving = log.find_map(|line| Some(line.split_once("serving on ")?.1.trim().to_owned()));
