@@ -9,12 +9,15 @@ use netspy_api::{ConnectionEvent, DropEvent};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::render::{connection, drops, escape};
+use crate::render::{connection, drops, escape, time};
 
 /// Ids shown per finding.
 const EVIDENCE: usize = 3;
 /// Microseconds after which an established connection was slow: the first retransmission of a SYN comes after 1 s (RFC 6298).
 const SLOW_US: u64 = 1_000_000;
+
+/// A service that the C library asks for names first, and does without: mostly it is not there.
+const OPTIONAL: &str = "/nscd/socket";
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -99,6 +102,7 @@ fn failures(connections: &[ConnectionEvent], dropped: &[DropEvent]) -> Vec<Findi
             findings.push(Finding {
                 rule: Rule::FailedConnections,
                 severity: match (newest_failed, failures.len() == events.len()) {
+                    _ if errno == "ENOENT" && destination.ends_with(OPTIONAL) => Severity::Low,
                     (true, true) => Severity::High,
                     (true, false) => Severity::Medium,
                     (false, _) => Severity::Low,
@@ -112,7 +116,7 @@ fn failures(connections: &[ConnectionEvent], dropped: &[DropEvent]) -> Vec<Findi
                 drops,
                 meaning,
                 next,
-                last: failures[0].time.clone(),
+                last: time::utc(&failures[0].time),
                 evidence: failures.iter().take(EVIDENCE).map(|event| event.id.clone()).collect(),
             });
         }
@@ -160,7 +164,7 @@ fn slow(connections: &[ConnectionEvent]) -> Vec<Finding> {
             drops: BTreeMap::new(),
             meaning: "It took over a second until the other side answered: a first packet was probably lost and sent again.",
             next: "Look for packet loss on the way, or a full accept queue on the other host.",
-            last: newest.time.clone(),
+            last: time::utc(&newest.time),
             evidence: slow.iter().take(EVIDENCE).map(|event| event.id.clone()).collect(),
         })
     });
@@ -189,7 +193,7 @@ fn unexplained(connections: &[ConnectionEvent], dropped: &[DropEvent]) -> Vec<Fi
             drops: BTreeMap::new(),
             meaning,
             next,
-            last: drops[0].time.clone(),
+            last: time::utc(&drops[0].time),
             evidence: drops.iter().take(EVIDENCE).map(|drop| drop.id.clone()).collect(),
         }
     });
@@ -320,6 +324,15 @@ pub(crate) fn lines(number: usize, finding: &Finding) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_mostly_harmless_comes_last() {
+        let nobody = |id| event(id, "curl", "/var/run/nscd/socket", "failed", "ENOENT");
+        let refused = event("1", "curl", "10.0.0.1:443", "refused", "ECONNREFUSED");
+        let found = find(&[nobody("4"), nobody("3"), nobody("2"), refused], &[]);
+        let ends: Vec<_> = found.iter().map(|finding| finding.destination.as_str()).collect();
+        assert_eq!(ends, ["10.0.0.1:443", "/var/run/nscd/socket"]);
+    }
 
     fn event(id: &str, command: &str, destination: &str, outcome: &str, errno: &str) -> ConnectionEvent {
         ConnectionEvent {
