@@ -5,10 +5,12 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
+use support::screen::Screen;
 use support::{Run, Stub};
 
 /// `netspy` with a model at `base`, its state below `home`.
@@ -176,4 +178,65 @@ fn the_preview_is_what_would_be_sent_and_sends_nothing() {
     let raw = netspy(&server.url, &model.url, home.path(), &[&asked[..], &["--ai-raw"]].concat());
     assert_eq!(raw.code, Some(0));
     assert!(model.asked()[1].contains("payroll-db"));
+}
+
+#[test]
+fn ctrl_c_gives_up_a_model_that_thinks_and_not_the_session() {
+    let (server, home) = (Stub::of("ours"), tempfile::tempdir().unwrap());
+    let model = Stub::thinking();
+    let variables = [
+        ("OPENAI_BASE_URL", model.url.as_str()),
+        ("OPENAI_API_KEY", "k"),
+        ("HOME", home.path().to_str().unwrap()),
+    ];
+    let mut screen = Screen::start(30, 120, &server.url, "", &variables);
+    screen.press("ask why does curl fail?\r");
+    model.until_asked("chat/completions");
+    screen.until(|shown| shown.contains("... asking "));
+    screen.press("\u{3}");
+    let shown = screen.until(|shown| shown.contains("Interrupted"));
+    assert!(!shown.contains("... asking "), "the line is gone: {shown}");
+    // Nobody waits for the answer any more: the connection is closed.
+    model.until_left();
+    screen.press("summary --process curl\r");
+    screen.until(|shown| shown.contains("Process 'curl' made 5 outbound"));
+    assert_eq!(model.asked().len(), 1);
+}
+
+#[test]
+fn an_agent_that_cancels_leaves_the_model_alone() {
+    let (server, home) = (Stub::of("ours"), tempfile::tempdir().unwrap());
+    let model = Stub::thinking();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_netspy"))
+        .args(["mcp", "--server", &server.url])
+        .env_clear()
+        .envs([("OPENAI_BASE_URL", model.url.as_str()), ("OPENAI_API_KEY", "k")])
+        .env("HOME", home.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut answers = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut tell = |message: Value| writeln!(input, "{message}").unwrap();
+    let mut answer = || serde_json::from_str::<Value>(&answers.next().unwrap().unwrap()).unwrap();
+    let client = json!({"name": "by hand", "version": "0"});
+    let hello = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client});
+    tell(json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello}));
+    answer();
+    tell(json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
+    let ask = json!({"name": "contextual_analysis", "arguments": {"query": "why?"}, "_meta": {"progressToken": "p"}});
+    tell(json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": ask}));
+    assert_eq!(answer()["method"], "notifications/progress");
+    model.until_asked("chat/completions");
+    tell(json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 2}}));
+    model.until_left();
+    // The next question is answered as if nothing had been.
+    let summary = json!({"name": "get_network_summary", "arguments": {"process_name": "curl"}});
+    tell(json!({"jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": summary}));
+    let counted = std::iter::repeat_with(answer).find(|message| message["id"] == 3).unwrap();
+    assert_eq!(counted["result"]["structuredContent"]["count"], 5);
+    drop(input);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(model.asked().len(), 1);
 }
