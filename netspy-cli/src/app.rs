@@ -24,7 +24,8 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> Exit {
         Err(error) => return explain(&error),
     };
     log_to_stderr(cli.verbose);
-    let runtime = match Builder::new_current_thread().enable_all().build() {
+    // One thread beside this one, for what goes on while a line is typed.
+    let runtime = match Builder::new_multi_thread().worker_threads(1).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             output::words(&format!("Error: cannot start: {error}"));
@@ -72,7 +73,7 @@ fn dispatch(cli: Cli, runtime: &Runtime) -> Exit {
         }
         (None, Some(Command::Ask(ask)), _) => {
             let format = cli.output.unwrap_or_else(Format::usual);
-            output::settle(runtime.block_on(session.ask(&ask, format)))
+            output::settle(runtime.block_on(session.ask(&ask, format, |_, typed| typed)))
         }
         (None, Some(Command::Mcp(flags)), _) => {
             runtime.block_on(mcp::run(session.client, session.ai, *flags))

@@ -180,6 +180,18 @@ pub(crate) struct Line {
 pub(crate) enum LineCommand {
     #[command(flatten)]
     Ask(Ask),
+    /// Set filters and the format for the commands that follow, such as --process curl -o table
+    Set(Box<SetFlags>),
+    /// Take back what was set: all of it, or what is named
+    Unset {
+        /// What to take back
+        #[arg(value_parser = SETTINGS)]
+        names: Vec<String>,
+    },
+    /// Show what is set
+    Show,
+    /// End what is followed; so does Ctrl-C
+    Stop,
     /// Show this help message
     Help {
         /// A command to explain
@@ -189,6 +201,10 @@ pub(crate) enum LineCommand {
     #[command(alias = "exit")]
     Quit,
 }
+
+/// What can be set for a session, by the names of the flags.
+pub(crate) const SETTINGS: [&str; 9] =
+    ["process", "pid", "to", "port", "failed", "duration", "since", "max-events", "output"];
 
 /// Commands that are answered, wherever they are typed.
 #[derive(Debug, Subcommand)]
@@ -223,7 +239,7 @@ pub(crate) enum Ask {
 }
 
 impl Ask {
-    /// The tool that answers, with its arguments; none where there is more than one answer.
+    /// The tool that answers, or whose questions are meant, with its arguments.
     pub(crate) fn tool(&self) -> Option<(&'static Tool, Map<String, Value>)> {
         let (name, arguments) = match self {
             Ask::Summary(flags) => ("get_network_summary", flags.arguments()),
@@ -232,10 +248,12 @@ impl Ask {
             Ask::Dropsummary(flags) => ("get_packet_drop_summary", flags.arguments()),
             Ask::Analyze(flags) => ("analyze_patterns", flags.arguments()),
             Ask::Why(flags) => ("explain_failures", flags.arguments()),
+            Ask::Follow(flags) => ("watch_connections", flags.arguments()),
+            Ask::Top(flags) => ("analyze_patterns", flags.arguments()),
             Ask::Status => ("get_status", Map::new()),
             Ask::Insights(words) => ("ai_insights", words.argument("summary_text")),
             Ask::Question(flags) => ("contextual_analysis", flags.arguments()),
-            Ask::Follow(_) | Ask::Top(_) | Ask::Tools => return None,
+            Ask::Tools => return None,
         };
         registry::find(name).map(|tool| (tool, arguments))
     }
@@ -296,14 +314,15 @@ macro_rules! flags {
 
 flags!(WindowFlags: target: Target, remote: Remote, failed: Failed, window: Window, since: Since);
 flags!(DropWindowFlags: target: Target, remote: Remote, window: Window, since: Since);
-flags!(ListFlags: target: Target, remote: Remote, failed: Failed, since: Since, length: Length);
-flags!(DropListFlags: target: Target, remote: Remote, since: Since, length: Length);
+flags!(ListFlags: target: Target, remote: Remote, failed: Failed, since: Since, most: Most, length: Length);
+flags!(DropListFlags: target: Target, remote: Remote, since: Since, most: Most, length: Length);
 flags!(FollowFlags: target: Target, remote: Remote, failed: Failed, watch: Watch);
+flags!(SetFlags: target: Target, remote: Remote, failed: Failed, window: Window, since: Since, most: Most);
 flags!(WhyFlags: target: Target, remote: Remote, since: Since);
 flags!(
     /// Flags of `--tool`: those of every tool.
-    ToolFlags: target: Target, remote: Remote, failed: Failed, window: Window, since: Since, length: Length,
-    watch: Watch, text: Text
+    ToolFlags: target: Target, remote: Remote, failed: Failed, window: Window, since: Since, most: Most,
+    length: Length, watch: Watch, text: Text
 );
 
 /// A group of flags: what was typed, by the tools' names for it.
@@ -361,10 +380,13 @@ group!(Since {
     since: String => "since",
 });
 
-group!(Length {
+group!(Most {
     /// Most events to show; 0 for 10 (with --tool, 100 if not given)
     #[arg(long, value_name = "COUNT", alias = "max_events", allow_negative_numbers = true)]
     max_events: i64 => "max_events",
+});
+
+group!(Length {
     /// Longest answer, for a model to read; the answer says where the next page begins
     #[arg(long, value_name = "COUNT", alias = "max_tokens", allow_negative_numbers = true, hide = true)]
     max_tokens: i64 => "max_tokens",

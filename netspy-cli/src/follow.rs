@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep};
 
 use crate::output::{self, Exit, Format};
-use crate::registry::stream::{Batch, Stream};
-use crate::registry::{self, Question};
+use crate::registry::stream::Stream;
+use crate::registry::{self, Question, Tool};
 use crate::render::{connection, escape};
 
 /// How often the server is asked.
@@ -17,28 +17,58 @@ const INTERVAL: Duration = Duration::from_millis(500);
 /// How long a server that is away is left alone.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Prints until it is told to stop, or for as many seconds as the flags say.
-pub(crate) async fn run(client: &Client, arguments: Map<String, Value>, format: Format) -> io::Result<Exit> {
-    let Some(tool) = registry::find("watch_connections") else { return Ok(Exit::Failed) };
+/// Where lines go.
+pub(crate) trait Paper {
+    fn data(&mut self, text: &str) -> io::Result<()>;
+    fn words(&mut self, text: &str);
+}
+
+/// Data and words to where they always go.
+struct Standard;
+
+impl Paper for Standard {
+    fn data(&mut self, text: &str) -> io::Result<()> {
+        output::data(text)
+    }
+
+    fn words(&mut self, text: &str) {
+        output::words(text);
+    }
+}
+
+/// Prints until Ctrl-C, or for as many seconds as the question says.
+pub(crate) async fn run(
+    client: &Client,
+    tool: &Tool,
+    arguments: Map<String, Value>,
+    format: Format,
+) -> io::Result<Exit> {
     let question = match Question::read(tool, arguments) {
         Ok(question) => question,
-        Err(error) => return Ok(refused(&error.to_string(), Exit::from(&error))),
+        Err(error) => return Ok(refused(&mut Standard, &error.to_string(), Exit::from(&error))),
     };
+    let mut paper = Standard;
     tokio::select! {
-        ended = print(client, &question, format) => ended,
+        ended = print(client, &question, format, &mut paper) => ended,
         _ = tokio::signal::ctrl_c() => Ok(Exit::Success),
     }
 }
 
-async fn print(client: &Client, question: &Question, format: Format) -> io::Result<Exit> {
+/// Prints until it is dropped, or for as many seconds as the question says.
+pub(crate) async fn print(
+    client: &Client,
+    question: &Question,
+    format: Format,
+    paper: &mut impl Paper,
+) -> io::Result<Exit> {
     // A mistyped address is said at once; only who was there is waited for.
     let mut stream = match Stream::begin(client, question).await {
         Ok(stream) => stream,
-        Err(error) => return Ok(refused(&error.to_string(), Exit::from(&error))),
+        Err(error) => return Ok(refused(paper, &error.to_string(), Exit::from(&error))),
     };
-    output::words("Following connections; Ctrl-C ends");
+    paper.words("Following connections; Ctrl-C ends");
     if format == Format::Csv {
-        output::data(&registry::connection_rows(&[]).csv_head())?;
+        paper.data(&registry::connection_rows(&[]).csv_head())?;
     }
     let end = (question.seconds > 0).then(|| Instant::now() + Duration::from_secs(question.seconds.into()));
     let (mut is_away, mut lost) = (false, 0);
@@ -47,40 +77,40 @@ async fn print(client: &Client, question: &Question, format: Format) -> io::Resu
         match stream.next(client).await {
             Ok(batch) => {
                 if is_away {
-                    output::words("The server is back");
+                    paper.words("The server is back");
                 }
                 is_away = false;
-                show(&batch, format)?;
+                batch
+                    .events
+                    .iter()
+                    .try_for_each(|event| paper.data(&line(event, &batch.query_time, format)))?;
                 if batch.lost > lost {
-                    output::words(&format!(
-                        "! {} events were lost: the lines above are incomplete",
-                        batch.lost
-                    ));
+                    let n = batch.lost;
+                    paper.words(&format!("! {n} events were lost: the lines above are incomplete"));
                 }
                 lost = batch.lost;
             }
             Err(error @ ClientError::Unreachable { .. }) => {
                 if !is_away {
-                    output::words(&format!("Warning: {}; waiting for it", escape::text(&error.to_string())));
+                    paper.words(&format!("Warning: {}; waiting for it", escape::text(&error.to_string())));
                 }
                 is_away = true;
             }
-            Err(error) => return Ok(refused(&error.to_string(), Exit::from(&error))),
+            Err(error) => return Ok(refused(paper, &error.to_string(), Exit::from(&error))),
         }
     }
     Ok(Exit::Success)
 }
 
-fn refused(reason: &str, exit: Exit) -> Exit {
-    output::words(&format!("Error: {}", escape::text(reason)));
+fn refused(paper: &mut impl Paper, reason: &str, exit: Exit) -> Exit {
+    paper.words(&format!("Error: {}", escape::text(reason)));
     exit
 }
 
-fn show(batch: &Batch, format: Format) -> io::Result<()> {
-    let line = |event: &ConnectionEvent| match format {
-        Format::Text | Format::Table | Format::Wide => connection::row(event, &batch.query_time),
+fn line(event: &ConnectionEvent, now: &str, format: Format) -> String {
+    match format {
+        Format::Text | Format::Table | Format::Wide => connection::row(event, now),
         Format::Json | Format::Ndjson => registry::connection_rows(&[event]).ndjson(),
         Format::Csv => registry::connection_rows(&[event]).csv_lines(),
-    };
-    batch.events.iter().try_for_each(|event| output::data(&line(event)))
+    }
 }

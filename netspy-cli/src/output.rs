@@ -30,6 +30,11 @@ pub(crate) enum Format {
 }
 
 impl Format {
+    /// What it is called.
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
     /// How a command's answer is written where nobody said: for whoever reads it.
     pub(crate) fn usual() -> Self {
         if io::stdout().is_terminal() { Format::Table } else { Format::Ndjson }

@@ -26,13 +26,19 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Answers one command.
-    pub(crate) async fn ask(&self, ask: &Ask, format: Format) -> io::Result<Exit> {
-        match (ask, ask.tool()) {
-            (_, Some((tool, arguments))) => self.call(tool, arguments, format).await,
-            (Ask::Follow(flags), None) => follow::run(&self.client, flags.arguments(), format).await,
-            (Ask::Top(flags), None) => top::run(&self.client, flags.arguments(), self.color).await,
-            (_, None) => tools(format),
+    /// Answers one command; `complete` adds to its arguments what was set before.
+    pub(crate) async fn ask(
+        &self,
+        ask: &Ask,
+        format: Format,
+        complete: impl Fn(&Tool, Map<String, Value>) -> Map<String, Value>,
+    ) -> io::Result<Exit> {
+        let Some((tool, typed)) = ask.tool() else { return tools(format) };
+        let arguments = complete(tool, typed);
+        match ask {
+            Ask::Follow(_) => follow::run(&self.client, tool, arguments, format).await,
+            Ask::Top(_) => top::run(&self.client, tool, arguments, self.color).await,
+            _ => self.call(tool, arguments, format).await,
         }
     }
 

@@ -10,6 +10,8 @@ use std::process::Command;
 use insta::assert_snapshot;
 use rexpect::process::WaitStatus;
 use rexpect::session::{PtySession, spawn_command};
+use support::screen::Screen;
+use support::server::Server;
 use support::{Stub, netspy, nobody};
 
 const PROMPT: &str = "netspy-mcp> ";
@@ -170,4 +172,110 @@ fn a_script_ends_with_its_worst_exit_code() {
     let nobody = nobody();
     assert_snapshot!("script_errors", netspy(&nobody, &[], "foo\nlist\n").shown().replace(&nobody, "URL"));
     assert_eq!(netspy(&server.url, &[], "").shown(), "--- stderr\n--- exit 0");
+}
+
+#[test]
+fn what_is_set_holds_for_the_session() {
+    let (server, home) = (Stub::of("ours"), tempfile::tempdir().unwrap());
+    let mut terminal = start(&server.url, home.path());
+    prompt(&mut terminal);
+    ask(&mut terminal, "set --process curl --failed", "set --process curl --failed\r\n");
+    ask(&mut terminal, "list --max-events 2", "Recent connection events");
+    let asked = |part: &str| server.asked().iter().any(|line| line.contains(part));
+    assert!(asked(r#"list-connections {"command":"curl","limit":10000}"#), "{:?}", server.asked());
+    ask(&mut terminal, "summary --process sshd", "Process 'sshd' made");
+    ask(&mut terminal, "set --to nowhere", "to takes an address or a network");
+    ask(&mut terminal, "show", "set --process curl --failed\r\n");
+    ask(&mut terminal, "unset failed", "set --process curl\r\n");
+    ask(&mut terminal, "set -o json", "set --process curl -o json\r\n");
+    ask(&mut terminal, "status", "{\"server\":");
+    ask(&mut terminal, "unset", "Nothing is set");
+}
+
+#[test]
+fn what_is_set_holds_for_a_script() {
+    let server = Stub::of("ours");
+    let run = netspy(&server.url, &[], "set -o ndjson --max-events 1\nlist\nunset\nsummary\n");
+    let lines: Vec<_> = run.stdout.lines().collect();
+    assert_eq!(
+        (run.code, lines[0], lines[2]),
+        (Some(0), "set --max-events 1 -o ndjson", "Nothing is set; for example: set --process curl -o table")
+    );
+    assert!(
+        lines[1].starts_with("{\"time\":") && lines[3].starts_with("All processes made 5"),
+        "{}",
+        run.shown()
+    );
+}
+
+#[test]
+fn connections_appear_above_the_line_that_is_typed() {
+    let (server, home) = (Stub::busy(), tempfile::tempdir().unwrap());
+    let mut screen = Screen::start(30, 120, &server.url, "", &[("HOME", home.path().to_str().unwrap())]);
+    let typed = |shown: &str| {
+        shown.lines().rfind(|line| !line.trim().is_empty()).map(|line| line.trim_end().to_owned())
+    };
+    let rows =
+        |shown: &str| shown.lines().filter(|line| line.contains("| TCP | curl | pid 7 | refused")).count();
+    screen.until(|shown| typed(shown).as_deref() == Some("netspy-mcp>"));
+    screen.press("follow --process curl\r");
+    screen.until(|shown| shown.contains("Following connections; Ctrl-C ends") && rows(shown) > 0);
+    // Half a command stays while lines go by.
+    screen.press("summ");
+    let shown = screen.until(|shown| typed(shown).is_some_and(|line| line.starts_with("netspy-mcp> summ")));
+    let before = rows(&shown);
+    screen.until(|shown| {
+        rows(shown) > before && typed(shown).is_some_and(|line| line.starts_with("netspy-mcp> summ"))
+    });
+    screen.press("ary\r");
+    screen.until(|shown| shown.contains("No network connections found"));
+    // Ctrl-C ends what is followed, not the session.
+    screen.press("\u{3}");
+    screen.until(|shown| shown.contains("Stopped following"));
+    screen.press("stop\r");
+    screen.until(|shown| shown.contains("Nothing is being followed"));
+    screen.press("follow\r");
+    screen.until(|shown| shown.matches("Following connections").count() == 2);
+    screen.press("stop\r");
+    screen.until(|shown| shown.matches("Stopped following").count() == 2);
+    screen.press("quit\r");
+    assert_eq!(screen.ended().0, 0);
+}
+
+#[test]
+fn a_server_that_comes_back_is_found_again() {
+    let (server, home) = (Server::replaying(), tempfile::tempdir().unwrap());
+    let url = server.url.clone();
+    let mut screen = Screen::start(40, 140, &url, "", &[("HOME", home.path().to_str().unwrap())]);
+    screen.press("follow\r");
+    screen.until(|shown| shown.contains("Following connections"));
+    screen.press("summary --process curl\r");
+    screen.until(|shown| shown.contains("made 18 outbound"));
+    drop(server);
+    screen.until(|shown| shown.contains("waiting for it"));
+    screen.press("summary\r");
+    screen.until(|shown| shown.contains("Error: netspy-server is not reachable"));
+    let _again = Server::replaying_again(&url);
+    screen.until(|shown| shown.contains("The server is back"));
+    screen.press("summary --process ssh\r");
+    screen.until(|shown| shown.contains("Process 'ssh' made 5 outbound"));
+}
+
+#[test]
+fn names_that_were_seen_are_completed_and_hints_are_shown() {
+    let (server, home) = (Server::replaying(), tempfile::tempdir().unwrap());
+    let mut screen = Screen::start(30, 120, &server.url, "", &[("HOME", home.path().to_str().unwrap())]);
+    let shows = |wanted: &'static str| move |shown: &str| shown.contains(wanted);
+    screen.press("list --process cu\t");
+    screen.until(shows("netspy-mcp> list --process curl"));
+    screen.press("--to 192\t\r");
+    screen.until(shows("list --process curl --to 192.0.2.10"));
+    screen.until(shows("192.0.2.10:80 | TCP | curl"));
+    screen.press("status");
+    screen.until(shows("status  (Show what is traced, how, and what was lost)"));
+    // Ctrl-U clears the line; what was typed before is offered, and taken with the right arrow.
+    screen.press("\u{15}list --pro");
+    screen.until(|shown| shown.matches("list --process curl --to 192.0.2.10").count() == 2);
+    screen.press("\u{1b}[C\r");
+    screen.until(|shown| shown.matches("192.0.2.10:80 | TCP | curl").count() == 2);
 }

@@ -123,6 +123,13 @@ impl Question {
         Ok(question)
     }
 
+    /// Whether these arguments can be understood, whichever tool takes them.
+    pub(crate) fn check(arguments: Map<String, Value>) -> Result<(), String> {
+        serde_json::from_value::<Self>(Value::Object(arguments))
+            .map(|_| ())
+            .map_err(|error| error.to_string())
+    }
+
     pub(super) fn subject(&self) -> Subject<'_> {
         Subject { pid: self.pid, name: &self.process_name }
     }

@@ -1,12 +1,17 @@
-//! The line editor: prompt, history, completion. The only place that knows rustyline.
+//! The line editor: prompt, history, and a way to print above the prompt. With `completion` and `hint`, the only
+//! place that knows rustyline.
 
+use std::cell::RefCell;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
+use netspy_api::Client;
+use rustyline::ExternalPrinter;
 use rustyline::config::{CompletionType, Config};
 use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
+use tokio::runtime::Handle;
 
 use super::completion::Completion;
 use crate::files;
@@ -31,8 +36,19 @@ pub(super) struct Editor {
     history: Option<PathBuf>,
 }
 
+/// Prints above the line that is being typed, from any thread.
+pub(super) struct Printer(Box<dyn ExternalPrinter + Send>);
+
+impl Printer {
+    /// Prints a line.
+    pub(super) fn print(&mut self, text: &str) -> io::Result<()> {
+        self.0.print(format!("{text}\n")).map_err(io::Error::other)
+    }
+}
+
 impl Editor {
-    pub(super) fn new() -> io::Result<Self> {
+    /// Values to complete are asked of the server, by that runtime.
+    pub(super) fn new(client: Client, runtime: Handle, is_coloured: bool) -> io::Result<Self> {
         let config = Config::builder()
             .completion_type(CompletionType::List)
             .max_history_size(LONGEST_HISTORY)
@@ -40,13 +56,19 @@ impl Editor {
             .map_err(io::Error::other)?
             .build();
         let mut inner = rustyline::Editor::with_config(config).map_err(io::Error::other)?;
-        inner.set_helper(Some(Completion));
+        inner.set_helper(Some(Completion { client, runtime, is_coloured, seen: RefCell::default() }));
         let history = files::state().map(|directory| directory.join("history"));
         if let Some(file) = &history {
             // The first time there is none.
             let _ = inner.load_history(file);
         }
         Ok(Self { inner, history })
+    }
+
+    /// Something to print with while a line is typed.
+    pub(super) fn printer(&mut self) -> io::Result<Printer> {
+        let printer = self.inner.create_external_printer().map_err(io::Error::other)?;
+        Ok(Printer(Box::new(printer)))
     }
 
     /// Prompts and waits.

@@ -6,8 +6,9 @@ use std::io;
 use clap::error::ErrorKind;
 use clap::{Command, CommandFactory, Parser};
 
+use super::settings::Settings;
 use crate::argv;
-use crate::cli::{Ask, Line, LineCommand};
+use crate::cli::{Ask, Line, LineCommand, SetFlags};
 use crate::output::{self, Exit, Format};
 use crate::render::escape;
 use crate::session::Session;
@@ -18,6 +19,12 @@ pub(super) enum Step {
     Nothing,
     Leave,
     Ask(Ask, Option<Format>),
+    Set(SetFlags, Option<Format>),
+    Unset(Vec<String>),
+    /// Show what is set.
+    Settings,
+    /// End what is followed.
+    Stop,
     /// To be shown: help, on standard output.
     Show(String),
     /// To be shown: a mistake, on standard error.
@@ -33,6 +40,10 @@ pub(super) fn read(text: &str) -> Step {
     let words: Vec<OsString> = argv::normalise(&Line::command(), words.into_iter());
     match Line::try_parse_from(words) {
         Ok(Line { command: LineCommand::Ask(ask), output }) => Step::Ask(ask, output),
+        Ok(Line { command: LineCommand::Set(flags), output }) => Step::Set(*flags, output),
+        Ok(Line { command: LineCommand::Unset { names }, .. }) => Step::Unset(names),
+        Ok(Line { command: LineCommand::Show, .. }) => Step::Settings,
+        Ok(Line { command: LineCommand::Stop, .. }) => Step::Stop,
         Ok(Line { command: LineCommand::Help { command }, .. }) => help(command.as_deref()),
         Ok(Line { command: LineCommand::Quit, .. }) => Step::Leave,
         Err(error) if error.kind() == ErrorKind::InvalidSubcommand => unknown(&first),
@@ -42,15 +53,31 @@ pub(super) fn read(text: &str) -> Step {
 }
 
 /// Does what was understood.
-pub(super) async fn run(session: &Session, format: Format, step: Step) -> io::Result<Exit> {
+pub(super) async fn run(session: &Session, settings: &mut Settings, step: Step) -> io::Result<Exit> {
     match step {
-        Step::Ask(ask, typed) => session.ask(&ask, typed.unwrap_or(format)).await,
+        Step::Ask(ask, format) => {
+            // The prompt writes what the earlier netspy wrote there, unless somebody says otherwise.
+            let format = format.or(settings.format).unwrap_or(Format::Text);
+            session.ask(&ask, format, |tool, typed| settings.complete(tool, typed)).await
+        }
+        Step::Set(flags, format) => match settings.set(&flags, format) {
+            Ok(()) => output::data(&settings.shown()).map(|()| Exit::Success),
+            Err(reason) => {
+                output::words(&format!("Error: {}", escape::text(&reason)));
+                Ok(Exit::Usage)
+            }
+        },
+        Step::Unset(names) => {
+            settings.unset(&names);
+            output::data(&settings.shown()).map(|()| Exit::Success)
+        }
+        Step::Settings => output::data(&settings.shown()).map(|()| Exit::Success),
         Step::Show(text) => output::data(&text).map(|()| Exit::Success),
         Step::Mistake(text) => {
             output::words(&text);
             Ok(Exit::Usage)
         }
-        Step::Nothing | Step::Leave => Ok(Exit::Success),
+        Step::Nothing | Step::Leave | Step::Stop => Ok(Exit::Success),
     }
 }
 

@@ -4,18 +4,26 @@
 
 mod completion;
 mod editor;
+mod following;
+mod hint;
 mod line;
+mod settings;
+mod word;
 
 use std::io::{self, BufRead, IsTerminal};
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
-use crate::output::{self, Exit, Format};
+use crate::cli::Ask;
+use crate::output::{self, Exit, Format, Page};
+use crate::registry::{Question, ToolError};
 use crate::render::escape;
 use crate::session::Session;
 use editor::{Editor, Typed};
+use following::Following;
 use line::Step;
+use settings::Settings;
 
 const BANNER: &str = "🔗 Network Telemetry MCP Server
 Starting interactive mode...
@@ -35,9 +43,8 @@ pub(crate) fn run(session: &Session, format: Option<Format>, runtime: &Runtime) 
     }
     // A server that hangs must not keep the prompt away.
     let _ = runtime.block_on(async { tokio::time::timeout(GREETING, greet(session)).await });
-    // What the earlier netspy wrote here, unless somebody says otherwise.
-    let format = format.unwrap_or(Format::Text);
-    if is_interactive { converse(session, format, runtime) } else { script(session, format, runtime) }
+    let settings = Settings::new(format);
+    if is_interactive { converse(session, settings, runtime) } else { script(session, settings, runtime) }
 }
 
 /// Says at once what would otherwise be found out command by command.
@@ -54,8 +61,10 @@ async fn greet(session: &Session) {
     }
 }
 
-fn converse(session: &Session, format: Format, runtime: &Runtime) -> io::Result<Exit> {
-    let mut editor = Editor::new()?;
+fn converse(session: &Session, mut settings: Settings, runtime: &Runtime) -> io::Result<Exit> {
+    let is_coloured = Page::new(session.color).is_coloured;
+    let mut editor = Editor::new(session.client.clone(), runtime.handle().clone(), is_coloured)?;
+    let mut following: Option<Following> = None;
     loop {
         match editor.read()? {
             Typed::Line(text) => match line::read(&text) {
@@ -64,16 +73,50 @@ fn converse(session: &Session, format: Format, runtime: &Runtime) -> io::Result<
                     output::data("Goodbye!")?;
                     return Ok(Exit::Success);
                 }
+                Step::Stop => stop(following.take()),
+                Step::Ask(ask @ Ask::Follow(_), format) => {
+                    if let Some(earlier) = following.take().filter(Following::is_going_on) {
+                        stop(Some(earlier));
+                    }
+                    let format = format.or(settings.format).unwrap_or(Format::Text);
+                    match followed(&ask, &settings) {
+                        Ok(question) => {
+                            let (runtime, client) = (runtime.handle(), &session.client);
+                            let printer = editor.printer()?;
+                            following = Some(Following::start(runtime, client, question, format, printer));
+                        }
+                        Err(error) => output::words(&format!("Error: {}", escape::text(&error.to_string()))),
+                    }
+                }
                 step => {
-                    runtime.block_on(interruptible(line::run(session, format, step)))?;
+                    runtime.block_on(interruptible(line::run(session, &mut settings, step)))?;
                     output::data("")?;
                 }
             },
             Typed::Garbled => output::words("Error: the line is not UTF-8"),
-            Typed::Interrupted => {}
+            Typed::Interrupted => {
+                if let Some(following) = following.take().filter(Following::is_going_on) {
+                    stop(Some(following));
+                }
+            }
             Typed::End => return Ok(Exit::Success),
         }
     }
+}
+
+/// What `follow` is to follow, the session's filters included.
+fn followed(ask: &Ask, settings: &Settings) -> Result<Question, ToolError> {
+    match ask.tool() {
+        Some((tool, typed)) => Question::read(tool, settings.complete(tool, typed)),
+        None => Ok(Question::default()),
+    }
+}
+
+fn stop(following: Option<Following>) {
+    output::words(match following {
+        Some(following) if following.is_going_on() => "Stopped following",
+        _ => "Nothing is being followed",
+    });
 }
 
 /// Ctrl-C gives up the command, not the session.
@@ -87,13 +130,13 @@ async fn interruptible(command: impl Future<Output = io::Result<Exit>>) -> io::R
     }
 }
 
-fn script(session: &Session, format: Format, runtime: &Runtime) -> io::Result<Exit> {
+fn script(session: &Session, mut settings: Settings, runtime: &Runtime) -> io::Result<Exit> {
     let mut worst = Exit::Success;
     for text in io::stdin().lock().split(b'\n') {
         match line::read(&String::from_utf8_lossy(&text?)) {
             Step::Nothing => {}
             Step::Leave => break,
-            step => worst = worst.max(runtime.block_on(line::run(session, format, step))?),
+            step => worst = worst.max(runtime.block_on(line::run(session, &mut settings, step))?),
         }
     }
     Ok(worst)

@@ -18,7 +18,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::output::{self, Color, Exit, Page};
-use crate::registry::{self, Overview, Question, ToolError, overview};
+use crate::registry::{Overview, Question, Tool, ToolError, overview};
 use crate::render::escape;
 use screen::{Next, Screen};
 
@@ -31,12 +31,16 @@ const PATIENCE: Duration = Duration::from_millis(50);
 type Asked<'a> = Pin<Box<dyn Future<Output = Result<Overview, ToolError>> + 'a>>;
 
 /// Shows the screen until it is left.
-pub(crate) async fn run(client: &Client, arguments: Map<String, Value>, color: Color) -> io::Result<Exit> {
+pub(crate) async fn run(
+    client: &Client,
+    tool: &Tool,
+    arguments: Map<String, Value>,
+    color: Color,
+) -> io::Result<Exit> {
     if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
         output::words("Error: top fills a terminal, and this is none; use summary, or follow -o ndjson");
         return Ok(Exit::Usage);
     }
-    let Some(tool) = registry::find("analyze_patterns") else { return Ok(Exit::Failed) };
     // What cannot be asked at all is said before the screen is taken.
     let begun = async {
         let question = Question::read(tool, arguments)?;
