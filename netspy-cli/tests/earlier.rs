@@ -41,7 +41,7 @@ fn connections() -> Vec<Value> {
 
 /// What the aggregator keeps passed through a float.
 fn blurred(mut event: Value) -> Value {
-    event["timestamp"] = json!(event["timestamp"].as_u64().unwrap() as f64);
+    event["timestamp"] = json!(event["timestamp"].to_string().parse::<f64>().unwrap());
     event["k8s_node_name"] = json!("node-1");
     event
 }
@@ -102,7 +102,7 @@ fn events(is_aggregator: bool, question: &Question, all: Vec<Value>) -> Value {
     let given = |name: &str| question.query.get(name).filter(|value| !value.is_empty());
     let is_meant = |event: &Value| {
         given("type").is_none_or(|kind| event["type"] == kind.as_str())
-            && given("pid").is_none_or(|pid| event["pid"].to_string() == *pid)
+            && given("pid").is_none_or(|pid| event["pid"].as_u64() == pid.parse().ok())
             && given("command").is_none_or(|name| event["command"] == name.as_str())
             && (is_aggregator
                 || given("since").is_none_or(|since| event["time"].as_str().unwrap() >= since.as_str()))

@@ -1,5 +1,7 @@
 //! Words of a line that is not finished: a quote may still be open.
 
+use std::borrow::Cow;
+
 /// The word under the cursor, at the end of what was typed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Word {
@@ -26,7 +28,6 @@ pub(super) fn last(typed: &str) -> Word {
             }
             (None | Some('"'), '\\') => is_escaped = true,
             (Some(open), c) if c == open => quote = None,
-            (Some(_), c) => text.push(c),
             (None, '\'' | '"') => quote = Some(c),
             (None, c) if c.is_whitespace() => {
                 if is_begun {
@@ -34,7 +35,7 @@ pub(super) fn last(typed: &str) -> Word {
                 }
                 is_begun = false;
             }
-            (None, c) => text.push(c),
+            (_, c) => text.push(c),
         }
     }
     Word { start: if is_begun { start } else { typed.len() }, text, before }
@@ -42,7 +43,7 @@ pub(super) fn last(typed: &str) -> Word {
 
 /// A word as it has to be typed.
 pub(super) fn quoted(word: &str) -> String {
-    shlex::try_quote(word).map_or_else(|_| word.to_owned(), |quoted| quoted.into_owned())
+    shlex::try_quote(word).map_or_else(|_| word.to_owned(), Cow::into_owned)
 }
 
 #[cfg(test)]
