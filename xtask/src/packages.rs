@@ -30,6 +30,11 @@ pub(crate) struct Tool {
     pub(crate) environment: &'static [(&'static str, &'static str)],
 }
 
+/// Debian's Rust compiler, beside rustup's: Debian also has its libraries for targets that we need.
+pub(crate) const DEBIAN_RUSTC: Package = Package { debian: "rustc-web", provides: "/usr/bin/rustc" };
+/// The cargo that goes with it.
+pub(crate) const DEBIAN_CARGO: Package = Package { debian: "cargo-web", provides: "/usr/bin/cargo" };
+
 /// Makes sure that every package is there.
 ///
 /// # Errors

@@ -15,7 +15,8 @@ const TARGET: &str = "bpfel-unknown-none";
 
 /// The finished object for one architecture.
 pub(super) fn object(root: &Path, toolchain: &Toolchain, architecture: &str) -> Result<Vec<u8>> {
-    let target_directory = workspace::target(root).join("ebpf").join(architecture);
+    // One for all architectures: cargo keeps their crates apart by their flags, and shares what runs on this machine.
+    let target_directory = workspace::target(root).join("ebpf");
     let manifest = root.join("netspy-ebpf/Cargo.toml");
     let registries = registries(toolchain, &manifest)?;
     let mut build = toolchain.cargo();

@@ -18,7 +18,7 @@ use self::toolchain::Toolchain;
 use crate::workspace;
 
 /// Processors whose registers the programs read (`bpf_target_arch`): one object each.
-const ARCHITECTURES: &[&str] = &["x86_64"];
+const ARCHITECTURES: &[&str] = &["x86_64", "aarch64"];
 
 /// What to tell whoever changed the programs.
 const REBUILD: &str = "run `cargo xtask build-ebpf` and commit the result";

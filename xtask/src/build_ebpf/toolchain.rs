@@ -14,13 +14,13 @@ use crate::{command, workspace};
 pub(super) const DEBIAN: &str = "debian";
 const NIGHTLY: &str = "rustup-nightly";
 
-const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+const DEBIAN_RUSTC: &str = packages::DEBIAN_RUSTC.provides;
 const DEBIAN_CORE: &str = "/usr/lib/rustlib/bpfel-unknown-none";
 const LLVM: &str = "/usr/lib/llvm-22";
 
 const DEBIAN_PACKAGES: &[Package] = &[
-    Package { debian: "rustc-web", provides: DEBIAN_RUSTC },
-    Package { debian: "cargo-web", provides: "/usr/bin/cargo" },
+    packages::DEBIAN_RUSTC,
+    packages::DEBIAN_CARGO,
     Package { debian: "libstd-rust-web-dev-bpf", provides: DEBIAN_CORE },
     Package { debian: "llvm-22", provides: "/usr/bin/llvm-objcopy-22" },
     Package { debian: "llvm-22-dev", provides: "/usr/lib/llvm-22/include/llvm-c/Core.h" },
@@ -105,7 +105,7 @@ impl Toolchain {
     pub(super) fn cargo(&self) -> Command {
         let mut cargo = match self.kind {
             Kind::Debian => {
-                let mut cargo = Command::new("/usr/bin/cargo");
+                let mut cargo = Command::new(packages::DEBIAN_CARGO.provides);
                 // aya-ebpf uses one unstable feature; Debian's compiler is a stable release.
                 cargo.env("RUSTC", DEBIAN_RUSTC).env("RUSTC_BOOTSTRAP", "1");
                 cargo
