@@ -1,5 +1,6 @@
 //! Child processes: started with a message that says what failed, never silently.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -9,7 +10,12 @@ use crate::workspace;
 
 /// A cargo of the workspace's own toolchain, run at the root, with our tools on `PATH`.
 pub(crate) fn cargo(root: &Path) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    this_cargo(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), root)
+}
+
+/// The same with another cargo.
+pub(crate) fn this_cargo(program: impl AsRef<OsStr>, root: &Path) -> Command {
+    let mut command = Command::new(program);
     command.current_dir(root).env("PATH", workspace::search_path(root));
     // `cargo run` describes *this* package in the environment; a nested cargo must not inherit that.
     for (name, _) in std::env::vars_os() {

@@ -82,12 +82,11 @@ fn prepare(root: &Path) -> Result<()> {
             "the tests load eBPF programs and make network namespaces: run them as root, sudo -E cargo xtask test"
         );
     }
-    packages::ensure(root, vm::PACKAGES)?;
     packages::ensure(root, PACKAGES)?;
     TOOLS.iter().try_for_each(|tool| packages::ensure_tool(root, tool))
 }
 
-/// What the tests of this machine call, besides what the guests need.
+/// What the tests of this machine call; the guests bring their own.
 const PACKAGES: &[packages::Package] = &[
     packages::Package { debian: "curl", provides: "curl" },
     packages::Package { debian: "iproute2", provides: "ip" },
@@ -97,6 +96,8 @@ const PACKAGES: &[packages::Package] = &[
     // The C compiler for SQLite, and the C library to link statically.
     packages::Package { debian: "gcc", provides: "cc" },
     packages::Package { debian: "libc6-dev", provides: "/usr/include/stdlib.h" },
+    packages::Package { debian: "nftables", provides: "nft" },
+    packages::Package { debian: "iproute2", provides: "ip" },
 ];
 
 fn format(root: &Path) -> Result<()> {

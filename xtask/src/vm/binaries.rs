@@ -5,9 +5,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
+use super::architecture::Architecture;
+use super::cross;
 use crate::{command, workspace};
-
-const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// What the guest runs.
 pub(super) struct Binaries {
@@ -18,29 +18,35 @@ pub(super) struct Binaries {
 }
 
 /// Builds both. `target/static` is theirs alone: other flags there do not throw away the everyday build.
-pub(super) fn build(root: &Path) -> Result<Binaries> {
-    println!("building the static server and scenarios");
-    let server =
-        executables(cargo(root).args(["build", "--package", "netspy-server", "--bin", "netspy-server"]))?;
-    let scenarios =
-        executables(cargo(root).args(["test", "--package", "netspy-server", "--test", "live", "--no-run"]))?;
+pub(super) fn build(root: &Path, architecture: Architecture) -> Result<Binaries> {
+    println!("building the static server and scenarios for {}", architecture.name());
+    let executables = |arguments: &[&str]| {
+        let mut cargo = cargo(root, architecture)?;
+        executables(cargo.args(arguments).args(["--target", &architecture.target()]))
+    };
+    let server = executables(&["build", "--package", "netspy-server", "--bin", "netspy-server"])?;
+    let scenarios = executables(&["test", "--package", "netspy-server", "--test", "live", "--no-run"])?;
     Ok(Binaries { server: named(&server, "netspy-server")?, scenarios: named(&scenarios, "live")? })
 }
 
-fn cargo(root: &Path) -> Command {
-    let mut cargo = command::cargo(root);
-    cargo.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", "-Ctarget-feature=+crt-static");
-    cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS"); // either would hide the line above
+fn cargo(root: &Path, architecture: Architecture) -> Result<Command> {
+    let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned()];
+    let mut cargo = match architecture {
+        Architecture::X86_64 => command::cargo(root),
+        Architecture::Aarch64 => cross::cargo(root, architecture, &mut flags)?,
+    };
+    // Of all the ways to give flags the one that wins. With `--target` they are not for what runs on this machine.
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
     cargo.env("CARGO_TARGET_DIR", workspace::target(root).join("static"));
     // Emulation is slow: a little optimisation repays itself; DWARF would only fill the guest's memory.
     cargo.envs([("CARGO_PROFILE_DEV_OPT_LEVEL", "1"), ("CARGO_PROFILE_DEV_DEBUG", "0")]);
     cargo.envs([("CARGO_PROFILE_TEST_OPT_LEVEL", "1"), ("CARGO_PROFILE_TEST_DEBUG", "0")]);
-    cargo
+    Ok(cargo)
 }
 
 /// Runs the build; its executables as (target's name, file).
 fn executables(cargo: &mut Command) -> Result<Vec<(String, PathBuf)>> {
-    cargo.args(["--quiet", "--target", TARGET, "--message-format", "json-render-diagnostics"]);
+    cargo.args(["--quiet", "--message-format", "json-render-diagnostics"]);
     let output =
         cargo.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("cannot start cargo")?;
     if !output.status.success() {

@@ -10,28 +10,27 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
-use super::binaries::Binaries;
+use super::architecture::Architecture;
 use super::kernel::{Kernel, Series};
 use super::serial::Transcript;
-use super::{Plan, initramfs};
-use crate::workspace;
+use super::{Plan, Programs, initramfs};
 
 /// A boot takes seconds; scenarios that wait for kernel timers take some more.
 const LIMIT: Duration = Duration::from_mins(30);
 
-/// Boots the kernel, repeats what it prints, and returns it. The whole log stays in `target/vm/boot/`.
+/// Boots the kernel, repeats what it prints, and returns it. The whole log stays in `directory`.
 pub(super) fn run(
-    root: &Path,
-    binaries: &Binaries,
+    directory: &Path,
+    programs: &Programs,
     series: &Series,
     kernel: &Kernel,
     plan: &Plan,
 ) -> Result<Transcript> {
-    let directory = workspace::target(root).join("vm/boot").join(series.name);
-    fs::create_dir_all(&directory)?;
-    let initramfs = initramfs::build(root, &directory, binaries, kernel, plan)?;
+    fs::create_dir_all(directory)?;
+    let initramfs = initramfs::build(directory, programs, kernel, plan)?;
+    let name = plan.architecture.label(series.name);
     let mut log = fs::File::create(directory.join("serial.log"))?;
-    let mut machine = Machine::start(&kernel.image, &initramfs)?;
+    let mut machine = Machine::start(plan.architecture, &kernel.image, &initramfs)?;
     let lines = machine.lines()?;
     let deadline = Instant::now() + LIMIT;
     let mut transcript = Transcript::default();
@@ -39,7 +38,7 @@ pub(super) fn run(
         match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(line) => {
                 let owner = transcript.take(&line);
-                println!("[{} {owner}] {line}", series.name);
+                println!("[{name} {owner}] {line}");
                 writeln!(log, "{line}")?;
             }
             Err(RecvTimeoutError::Disconnected) => break,
@@ -56,15 +55,17 @@ pub(super) fn run(
 struct Machine(Child);
 
 impl Machine {
-    fn start(image: &Path, initramfs: &Path) -> Result<Self> {
-        let mut qemu = Command::new("qemu-system-x86_64");
-        qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-m", "1G", "-smp", "2"]);
+    fn start(architecture: Architecture, image: &Path, initramfs: &Path) -> Result<Self> {
+        let (emulator, machine) = architecture.emulator();
+        let mut qemu = Command::new(emulator);
+        qemu.args(machine).args(["-accel", "tcg,thread=multi", "-m", "1G", "-smp", "2"]);
         qemu.args(["-nographic", "-no-reboot", "-nic", "none"]);
         qemu.arg("-kernel").arg(image).arg("-initrd").arg(initramfs);
-        qemu.args(["-append", "console=ttyS0 quiet panic=-1 rdinit=/init"]);
+        let console = architecture.console();
+        qemu.arg("-append").arg(format!("console={console} quiet panic=-1 rdinit=/init"));
         // Not the terminal: QEMU would take the keyboard, Ctrl-C included, for the guest.
         qemu.stdin(Stdio::null()).stdout(Stdio::piped());
-        Ok(Self(qemu.spawn().context("cannot start qemu-system-x86_64")?))
+        Ok(Self(qemu.spawn().with_context(|| format!("cannot start {emulator}"))?))
     }
 
     /// The serial line, line by line; the channel closes when QEMU ends.

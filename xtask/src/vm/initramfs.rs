@@ -7,22 +7,13 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::binaries::Binaries;
 use super::kernel::Kernel;
-use super::{LOCKDOWN, Plan, modules, serial};
-use crate::{command, workspace};
-
-/// Programs of the host that scenarios call; they are dynamic, so their libraries come along.
-const HOST_PROGRAMS: &[&str] = &["nft", "ip"];
+use super::userland::{BUSYBOX, PROGRAMS, Userland};
+use super::{LOCKDOWN, Plan, Programs, modules, serial};
+use crate::command;
 
 /// Builds the archive below `directory` and returns its path.
-pub(super) fn build(
-    root: &Path,
-    directory: &Path,
-    binaries: &Binaries,
-    kernel: &Kernel,
-    plan: &Plan,
-) -> Result<PathBuf> {
+pub(super) fn build(directory: &Path, programs: &Programs, kernel: &Kernel, plan: &Plan) -> Result<PathBuf> {
     let tree = directory.join("root");
     if tree.exists() {
         fs::remove_dir_all(&tree)?;
@@ -33,12 +24,11 @@ pub(super) fn build(
     fs::write(tree.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n")?;
     fs::write(tree.join("etc/group"), "root:x:0:\n")?;
     fs::write(tree.join("etc/hosts"), "127.0.0.1 localhost\n::1 localhost\n")?;
-    let busybox = workspace::find_program(root, "busybox").context("busybox is missing")?;
-    copy(&busybox, &tree.join("bin/busybox"))?;
-    copy(&binaries.server, &tree.join("netspy-server"))?;
-    copy(&binaries.scenarios, &tree.join("scenarios"))?;
-    for program in HOST_PROGRAMS {
-        copy_with_libraries(root, program, &tree)?;
+    copy(&programs.userland.program(BUSYBOX)?, &tree.join("bin").join(BUSYBOX))?;
+    copy(&programs.binaries.server, &tree.join("netspy-server"))?;
+    copy(&programs.binaries.scenarios, &tree.join("scenarios"))?;
+    for program in PROGRAMS {
+        copy_with_libraries(&programs.userland, program, &tree)?;
     }
     let inserted = copy_modules(kernel, &tree)?;
     let init = tree.join("init");
@@ -57,22 +47,11 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The program in `/usr/sbin` (in `/bin` stand busybox's lesser ones), each library and the loader at the path that the program expects.
-fn copy_with_libraries(root: &Path, program: &str, tree: &Path) -> Result<()> {
-    let file = workspace::find_program(root, program).with_context(|| format!("{program} is missing"))?;
+/// The program in `/usr/sbin` (in `/bin` stand busybox's lesser ones), each library and the loader where the program expects them.
+fn copy_with_libraries(userland: &Userland, program: &str, tree: &Path) -> Result<()> {
+    let file = userland.program(program)?;
     copy(&file, &tree.join("usr/sbin").join(program))?;
-    for library in libraries(&command::text(Command::new("ldd").arg(&file))?) {
-        copy(&library, &tree.join(library.strip_prefix("/")?))?;
-    }
-    Ok(())
-}
-
-/// Paths in the output of `ldd`: `name => /path (address)` or, for the loader, `/path (address)`.
-fn libraries(ldd: &str) -> Vec<PathBuf> {
-    ldd.lines()
-        .filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')))
-        .map(Into::into)
-        .collect()
+    userland.libraries(&file)?.iter().try_for_each(|(library, place)| copy(library, &tree.join(place)))
 }
 
 /// Copies the modules unpacked (busybox's insmod reads no compressed ones); their file names in order of insertion.
@@ -165,20 +144,16 @@ fn list(tree: &Path, directory: &Path, names: &mut Vec<String>) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Rung;
+    use super::super::{Architecture, Rung};
     use super::*;
 
     #[test]
-    fn the_loader_is_a_library_and_the_vdso_is_not() {
-        let ldd = "\tlinux-vdso.so.1 (0x7ffd)\n\tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x7f)\n\
-            \t/lib64/ld-linux-x86-64.so.2 (0x7f)\n";
-        let expected = ["/lib/x86_64-linux-gnu/libc.so.6", "/lib64/ld-linux-x86-64.so.2"].map(PathBuf::from);
-        assert_eq!(libraries(ldd), expected);
-    }
-
-    #[test]
     fn the_guest_runs_each_rung_once_and_powers_off() {
-        let plan = Plan { rungs: vec![Rung::Kprobe, Rung::Tracepoint], scenario: "a_word".to_owned() };
+        let plan = Plan {
+            architecture: Architecture::X86_64,
+            rungs: vec![Rung::Kprobe, Rung::Tracepoint],
+            scenario: "a_word".to_owned(),
+        };
         let script = init_script(&["nfnetlink.ko".to_owned()], &plan);
         assert_eq!(script.matches("/scenarios").count(), 3, "each rung, and lockdown");
         assert!(script.contains("NETSPY_RUNG=tracepoint"));

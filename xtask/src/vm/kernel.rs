@@ -1,15 +1,16 @@
 //! The kernels that the scenarios run on: which Debian packages they are, fetched once and kept unpacked.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::apt;
+use super::apt::{self, PrivateApt, files_ending};
+use super::architecture::Architecture;
 use crate::{command, workspace};
 
-/// A kernel series and the names of its packages: prefix, version, suffix.
+/// A kernel series and the names of its packages: what stands before the version, and between it and Debian's name
+/// of the architecture.
 #[derive(Debug)]
 pub(crate) struct Series {
     /// As typed after `--kernel`.
@@ -21,13 +22,13 @@ pub(crate) struct Series {
 
 /// Oldest supported kernel to newest: 5.10 has no drop reasons, 7.2 is Debian's development kernel.
 pub(super) static ALL: [Series; 4] = [
-    Series { name: "5.10", image: ("linux-image-5.10.0-", "-cloud-amd64"), modules: None },
-    Series { name: "6.1", image: ("linux-image-6.1.0-", "-cloud-amd64"), modules: None },
-    Series { name: "6.12", image: ("linux-image-6.12.", "+deb12-cloud-amd64"), modules: None },
+    Series { name: "5.10", image: ("linux-image-5.10.0-", "-cloud-"), modules: None },
+    Series { name: "6.1", image: ("linux-image-6.1.0-", "-cloud-"), modules: None },
+    Series { name: "6.12", image: ("linux-image-6.12.", "+deb12-cloud-"), modules: None },
     Series {
         name: "7.2",
-        image: ("linux-binary-7.2.", "+deb14-cloud-amd64"),
-        modules: Some(("linux-modules-7.2.", "+deb14-cloud-amd64")),
+        image: ("linux-binary-7.2.", "+deb14-cloud-"),
+        modules: Some(("linux-modules-7.2.", "+deb14-cloud-")),
     },
 ];
 
@@ -48,51 +49,45 @@ pub(super) struct Kernel {
 }
 
 /// The kernel of this series: from the cache, else downloaded and unpacked.
-pub(super) fn ensure(root: &Path, series: &Series) -> Result<Kernel> {
-    let directory = workspace::target(root).join("vm/kernels").join(series.name);
-    if !directory.exists() {
-        fetch(root, series, &directory)?;
-    }
+pub(super) fn ensure(root: &Path, architecture: Architecture, series: &Series) -> Result<Kernel> {
+    let directory = architecture.directory(root).join("kernels").join(series.name);
+    apt::directory_once(&directory, |partial| {
+        let apt = PrivateApt::new(root, architecture)?;
+        for (prefix, suffix) in std::iter::once(series.image).chain(series.modules) {
+            let suffix = format!("{suffix}{}", architecture.debian());
+            let offered = apt.names(prefix)?;
+            let packages = newest_first(offered.iter().map(String::as_str), prefix, &suffix);
+            let name = architecture.label(series.name);
+            fetch_one_of(&apt, &name, &packages, partial)
+                .with_context(|| format!("this machine's mirror offers no package {prefix}*{suffix}"))?;
+        }
+        index_modules(root, partial)
+    })?;
     find(&directory).with_context(|| format!("remove {} to fetch it again", directory.display()))
 }
 
-fn fetch(root: &Path, series: &Series, directory: &Path) -> Result<()> {
-    let apt = PrivateApt::new(&workspace::target(root).join("vm/apt"))?;
-    // Unpacked beside its final place and renamed: an interrupted download must not look like a kernel.
-    let partial = directory.with_extension("partial");
-    if partial.exists() {
-        fs::remove_dir_all(&partial)?;
+/// Unpacks the first one that can be had: the index of an old release names packages that are gone.
+fn fetch_one_of(apt: &PrivateApt, kernel: &str, packages: &[&str], into: &Path) -> Result<()> {
+    for package in packages {
+        println!("{kernel}: fetching {package}");
+        match apt.unpack(&[*package], into) {
+            Ok(()) => return Ok(()),
+            Err(error) => println!("{kernel}: {error:#}"),
+        }
     }
-    fs::create_dir_all(&partial)?;
-    for (prefix, suffix) in std::iter::once(series.image).chain(series.modules) {
-        let offered = command::text(apt.command("apt-cache").args(["pkgnames", prefix]))?;
-        let package = newest(offered.lines(), prefix, suffix)
-            .with_context(|| format!("this machine's mirror offers no package {prefix}*{suffix}"))?;
-        println!("{}: fetching {package}", series.name);
-        command::output(apt.command("apt-get").args(["download", package]).current_dir(&partial))?;
-    }
-    for archive in files_ending(&partial, ".deb")? {
-        command::output(Command::new("dpkg").arg("-x").arg(&archive).arg(&partial))?;
-        fs::remove_file(&archive)?;
-    }
-    index_modules(root, &partial)?;
-    fs::rename(&partial, directory).with_context(|| format!("cannot create {}", directory.display()))
+    bail!("nothing to fetch")
 }
 
-/// Of the packages `prefix` + digits and dots + `suffix`, the one with the greatest version. Variants such as
+/// The packages `prefix` + digits and dots + `suffix`, the one with the greatest version first. Variants such as
 /// `…-rt-…` or `…-unsigned` have other characters there and do not match.
-fn newest<'a>(offered: impl Iterator<Item = &'a str>, prefix: &str, suffix: &str) -> Option<&'a str> {
+fn newest_first<'a>(offered: impl Iterator<Item = &'a str>, prefix: &str, suffix: &str) -> Vec<&'a str> {
     let version = |package: &'a str| -> Option<Vec<u32>> {
         let middle = package.strip_prefix(prefix)?.strip_suffix(suffix)?;
         middle.split('.').map(|number| number.parse().ok()).collect()
     };
-    offered.filter_map(|package| Some((version(package)?, package))).max().map(|(_, package)| package)
-}
-
-fn files_ending(directory: &Path, suffix: &str) -> Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(directory).with_context(|| format!("cannot list {}", directory.display()))?;
-    let paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
-    Ok(paths.into_iter().filter(|path| path.to_string_lossy().ends_with(suffix)).collect())
+    let mut packages: Vec<_> = offered.filter_map(|package| Some((version(package)?, package))).collect();
+    packages.sort_unstable_by(|one, other| other.cmp(one));
+    packages.into_iter().map(|(_, package)| package).collect()
 }
 
 /// `modules.dep` is made when a package is installed; ours is only unpacked.
@@ -132,71 +127,27 @@ fn find(unpacked: &Path) -> Result<Kernel> {
     Ok(Kernel { image, modules })
 }
 
-/// An apt with its own sources, lists and cache, so that the machine's are neither used nor changed.
-struct PrivateApt {
-    directory: PathBuf,
-}
-
-impl PrivateApt {
-    fn new(directory: &Path) -> Result<Self> {
-        for needed in ["sources", "lists/partial", "cache/archives/partial"] {
-            fs::create_dir_all(directory.join(needed))?;
-        }
-        let mirror = apt::find_mirror(&machine_sources()?).context(
-            "no Debian archive among this machine's apt sources: the test kernels are Debian's, run this on Debian",
-        )?;
-        fs::write(directory.join("sources/kernels.sources"), apt::private_sources(&mirror))?;
-        let apt = Self { directory: directory.to_owned() };
-        command::output(apt.command("apt-get").args(["--quiet=2", "update"]))?;
-        Ok(apt)
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        let place = |option: &str, name: &str| format!("{option}={}", self.directory.join(name).display());
-        let options = [
-            "Dir::Etc::sourcelist=/dev/null".to_owned(),
-            place("Dir::Etc::sourceparts", "sources"),
-            place("Dir::State::Lists", "lists"),
-            place("Dir::Cache", "cache"),
-            "APT::Sandbox::User=root".to_owned(), // apt's own user cannot write below target/
-            "Acquire::Languages=none".to_owned(),
-        ];
-        command.args(options.iter().flat_map(|option| ["-o", option]));
-        command
-    }
-}
-
-/// Every source file of this machine that apt would read, as (name, text).
-fn machine_sources() -> Result<Vec<(String, String)>> {
-    let mut paths = vec![PathBuf::from("/etc/apt/sources.list")];
-    let parts = Path::new("/etc/apt/sources.list.d");
-    if parts.exists() {
-        paths.extend(files_ending(parts, ".sources")?);
-        paths.extend(files_ending(parts, ".list")?);
-    }
-    paths.sort();
-    let existing = paths.iter().filter(|path| path.exists());
-    existing
-        .map(|path| {
-            let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-            Ok((path.to_string_lossy().into_owned(), text))
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_is_the_greatest_number_not_the_last_word() {
+    fn the_newest_has_the_greatest_number_not_the_last_word() {
         let offered = ["linux-image-6.1.0-9-cloud-amd64", "linux-image-6.1.0-56-cloud-amd64"];
-        assert_eq!(newest(offered.into_iter(), "linux-image-6.1.0-", "-cloud-amd64"), Some(offered[1]));
+        assert_eq!(
+            newest_first(offered.into_iter(), "linux-image-6.1.0-", "-cloud-amd64"),
+            [offered[1], offered[0]]
+        );
         let offered = ["linux-image-6.12.117+deb12-cloud-amd64", "linux-image-6.12.43+deb12-cloud-amd64"];
-        assert_eq!(newest(offered.into_iter(), "linux-image-6.12.", "+deb12-cloud-amd64"), Some(offered[0]));
+        assert_eq!(
+            newest_first(offered.into_iter(), "linux-image-6.12.", "+deb12-cloud-amd64")[0],
+            offered[0]
+        );
         let offered = ["linux-binary-7.2.9.1+deb14-cloud-amd64", "linux-binary-7.2.9+deb14-cloud-amd64"];
-        assert_eq!(newest(offered.into_iter(), "linux-binary-7.2.", "+deb14-cloud-amd64"), Some(offered[0]));
+        assert_eq!(
+            newest_first(offered.into_iter(), "linux-binary-7.2.", "+deb14-cloud-amd64")[0],
+            offered[0]
+        );
     }
 
     #[test]
@@ -207,7 +158,7 @@ mod tests {
             "linux-image-6.1.0-0.deb11.9-cloud-amd64",
             "linux-image-6.1.0-56-rt-amd64",
         ];
-        assert_eq!(newest(offered.into_iter(), "linux-image-6.1.0-", "-cloud-amd64"), None);
+        assert!(newest_first(offered.into_iter(), "linux-image-6.1.0-", "-cloud-amd64").is_empty());
     }
 
     #[test]

@@ -4,13 +4,16 @@
 //! guest prints is the only channel back (`serial`). Everything is kept below `target/vm`.
 
 mod apt;
+mod architecture;
 mod binaries;
 mod boot;
+mod cross;
 mod initramfs;
 mod kernel;
 mod modules;
 mod serial;
 mod table;
+mod userland;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -22,21 +25,20 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
+use self::architecture::Architecture;
 use self::binaries::Binaries;
 use self::kernel::Series;
+use self::userland::Userland;
 use crate::packages::{self, Package};
 use crate::workspace;
 
 /// Guests that run at once: each has two processors, and emulation needs a real one for each.
 const BOOTS_AT_ONCE: usize = 2;
 
-/// Debian packages that the job needs on the host.
-pub(crate) const PACKAGES: &[Package] = &[
-    Package { debian: "qemu-system-x86", provides: "qemu-system-x86_64" },
-    Package { debian: "busybox-static", provides: "busybox" },
+/// Debian packages that the job needs on the host, whatever the guest's processor.
+const PACKAGES: &[Package] = &[
+    Package { debian: "binutils", provides: "readelf" },
     Package { debian: "cpio", provides: "cpio" },
-    Package { debian: "nftables", provides: "nft" },
-    Package { debian: "iproute2", provides: "ip" },
     Package { debian: "kmod", provides: "depmod" },
     Package { debian: "xz-utils", provides: "xz" },
     Package { debian: "zstd", provides: "zstd" },
@@ -68,6 +70,9 @@ impl fmt::Display for Rung {
 /// Options of `vm`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
+    /// Processor of the guests
+    #[arg(long = "arch", value_name = "ARCH", default_value = "x86_64")]
+    architecture: Architecture,
     /// Kernel series, repeatable; all of them if none is named
     #[arg(long = "kernel", value_name = "SERIES", value_parser = Series::parse)]
     kernels: Vec<&'static Series>,
@@ -83,16 +88,24 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    /// Every kernel, every rung.
+    /// Every kernel, every rung, on this machine's kind of processor.
     pub(crate) fn everything() -> Self {
-        Self { kernels: Vec::new(), rungs: Vec::new(), scenario: String::new(), write: false }
+        Self {
+            architecture: Architecture::X86_64,
+            kernels: Vec::new(),
+            rungs: Vec::new(),
+            scenario: String::new(),
+            write: false,
+        }
     }
 }
 
 /// Boots the kernels and fails if any rung of any of them fails.
 pub(crate) fn job(arguments: &Arguments) -> Result<()> {
     let root = workspace::root()?;
+    let architecture = arguments.architecture;
     packages::ensure(&root, PACKAGES)?;
+    packages::ensure(&root, architecture.packages())?;
     let kernels =
         if arguments.kernels.is_empty() { kernel::ALL.iter().collect() } else { arguments.kernels.clone() };
     let rungs = if arguments.rungs.is_empty() {
@@ -101,17 +114,20 @@ pub(crate) fn job(arguments: &Arguments) -> Result<()> {
         arguments.rungs.clone()
     };
     // One after the other, before any boot: apt and cargo lock what they work on.
-    let binaries = binaries::build(&root)?;
+    let programs = Programs {
+        binaries: binaries::build(&root, architecture)?,
+        userland: userland::ensure(&root, architecture)?,
+    };
     for series in &kernels {
-        kernel::ensure(&root, series).with_context(|| format!("kernel {}", series.name))?;
+        kernel::ensure(&root, architecture, series).with_context(|| format!("kernel {}", series.name))?;
     }
     if let Some(other) =
         arguments.scenario.chars().find(|c| !c.is_ascii_lowercase() && !c.is_ascii_digit() && *c != '_')
     {
         bail!("a scenario's name has no {other:?}: see netspy-server/tests/live/scenarios.rs");
     }
-    let plan = Plan { rungs, scenario: arguments.scenario.clone() };
-    let outcomes = boot_all(&root, &binaries, kernels, &plan);
+    let plan = Plan { architecture, rungs, scenario: arguments.scenario.clone() };
+    let outcomes = boot_all(&root, &programs, kernels, &plan);
     // What the guests offer does not depend on whether a scenario failed.
     let updated = update_table(&root, &outcomes, arguments.write);
     let failures: Vec<&str> =
@@ -122,8 +138,15 @@ pub(crate) fn job(arguments: &Arguments) -> Result<()> {
     updated
 }
 
-/// What a guest does.
-pub(crate) struct Plan {
+/// What is put into every guest.
+struct Programs {
+    binaries: Binaries,
+    userland: Userland,
+}
+
+/// What a guest is and does.
+struct Plan {
+    architecture: Architecture,
     rungs: Vec<Rung>,
     /// Part of the names of the scenarios that it runs; empty for all.
     scenario: String,
@@ -132,8 +155,11 @@ pub(crate) struct Plan {
 /// Compares the document with what the guests said, or makes it say that.
 fn update_table(root: &Path, outcomes: &[Outcome], write: bool) -> Result<()> {
     let rungs = [Rung::Kprobe, Rung::Tracepoint];
-    let columns = kernel::ALL.iter().flat_map(|series| rungs.map(|rung| format!("{} {rung}", series.name)));
-    let mut table = table::Table::new(columns.collect());
+    let columns = |architecture| {
+        let of = |series| rungs.map(|rung| column(architecture, series, &rung.to_string()));
+        kernel::ALL.iter().flat_map(of).collect()
+    };
+    let mut table = table::Table::new(Architecture::ALL.map(columns).into());
     let document = fs::read_to_string(root.join(TABLE)).unwrap_or_default();
     table.read(&document);
     for (column, events) in outcomes.iter().flat_map(|outcome| &outcome.columns) {
@@ -144,10 +170,15 @@ fn update_table(root: &Path, outcomes: &[Outcome], write: bool) -> Result<()> {
     }
     if !write {
         bail!(
-            "{TABLE} does not say what these kernels gave: run `cargo xtask vm --write`, then look at the difference"
+            "{TABLE} does not say what these kernels gave: run this again with `--write`, then look at the difference"
         );
     }
     fs::write(root.join(TABLE), table.document()).with_context(|| format!("cannot write {TABLE}"))
+}
+
+/// The name of what one kernel gave on one rung.
+fn column(architecture: Architecture, series: &Series, part: &str) -> String {
+    architecture.label(&format!("{} {part}", series.name))
 }
 
 /// What came of one kernel's boot.
@@ -160,7 +191,7 @@ struct Outcome {
 }
 
 /// In the order of completion.
-fn boot_all(root: &Path, binaries: &Binaries, kernels: Vec<&'static Series>, plan: &Plan) -> Vec<Outcome> {
+fn boot_all(root: &Path, programs: &Programs, kernels: Vec<&'static Series>, plan: &Plan) -> Vec<Outcome> {
     let queue = Mutex::new(VecDeque::from(kernels));
     let outcomes = Mutex::new(Vec::new());
     thread::scope(|scope| {
@@ -169,7 +200,7 @@ fn boot_all(root: &Path, binaries: &Binaries, kernels: Vec<&'static Series>, pla
                 // The lock must not be held while a kernel runs.
                 let next = || lock(&queue).pop_front();
                 while let Some(series) = next() {
-                    let outcome = boot_one(root, binaries, series, plan);
+                    let outcome = boot_one(root, programs, series, plan);
                     lock(&outcomes).push(outcome);
                 }
             });
@@ -183,21 +214,22 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn boot_one(root: &Path, binaries: &Binaries, series: &'static Series, plan: &Plan) -> Outcome {
+fn boot_one(root: &Path, programs: &Programs, series: &'static Series, plan: &Plan) -> Outcome {
     let started = Instant::now();
-    let booted =
-        kernel::ensure(root, series).and_then(|kernel| boot::run(root, binaries, series, &kernel, plan));
+    let directory = plan.architecture.directory(root).join("boot").join(series.name);
+    let booted = kernel::ensure(root, plan.architecture, series)
+        .and_then(|kernel| boot::run(&directory, programs, series, &kernel, plan));
     let seconds = started.elapsed().as_secs_f32();
     let mut outcome = Outcome::default();
     let transcript = match booted {
         Ok(transcript) => transcript,
         Err(error) => {
-            outcome.failures.push(format!("{}: {error:#}", series.name));
+            outcome.failures.push(format!("{}: {error:#}", plan.architecture.label(series.name)));
             return outcome;
         }
     };
     for part in plan.rungs.iter().map(Rung::to_string).chain([LOCKDOWN.to_owned()]) {
-        let name = format!("{} {part}", series.name);
+        let name = column(plan.architecture, series, &part);
         match transcript.outcome(&part) {
             Ok(passed) => println!("{name}: ok, {passed} passed (boot of {seconds:.1} s)"),
             Err(reason) => outcome.failures.push(format!("{name}: {reason}")),

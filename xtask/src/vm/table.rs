@@ -13,16 +13,17 @@ const HEAD: &str = "\
 Made by `cargo xtask vm` from what `netspy-server doctor` says inside each kernel, with `--hooks kprobe` and with
 `--hooks tracepoint`; every run compares the columns of the kernels that it booted, and `cargo xtask vm --write` brings them up
 to date. A cell is the rung that the event stands on; ✓ means that the records of the server's own traffic at start were right.
-An empty cell: the event cannot be had.
-
+An empty cell: the event cannot be had. Kernels on aarch64 have a table of their own (`--arch aarch64`) once they ran.
 ";
+/// The first cell of a header, and of the line below it.
 const EVENT: &str = "event";
+const RULE: &str = "---";
 
 /// Cells by column (`6.12 kprobe`) and event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Table {
-    /// Columns in the order in which they are shown.
-    columns: Vec<String>,
+    /// Columns in the order in which they are shown: one table for each group.
+    columns: Vec<Vec<String>>,
     /// Events in the order in which they are shown.
     events: Vec<String>,
     cells: BTreeMap<(String, String), String>,
@@ -31,16 +32,22 @@ pub(super) struct Table {
 
 impl Table {
     /// Empty, with these columns.
-    pub(super) fn new(columns: Vec<String>) -> Self {
+    pub(super) fn new(columns: Vec<Vec<String>>) -> Self {
         Self { columns, ..Self::default() }
     }
 
     /// Takes over what the document says about columns that this table has; nothing from anything else.
     pub(super) fn read(&mut self, document: &str) {
-        let mut rows = document.lines().filter(|line| line.starts_with('|')).map(cells);
-        let header = rows.next().unwrap_or_default();
-        for row in rows.skip(1) {
+        let mut header = Vec::new();
+        for row in document.lines().filter(|line| line.starts_with('|')).map(cells) {
             let Some(event) = row.first() else { continue };
+            if event == EVENT {
+                header = row;
+                continue;
+            }
+            if event == RULE {
+                continue;
+            }
             for (column, cell) in header.iter().zip(&row).skip(1) {
                 self.set(column, event, cell.clone());
             }
@@ -72,8 +79,12 @@ impl Table {
         self.events.retain(|event| cells.keys().any(|(_, of)| of == event));
     }
 
+    fn shows(&self, column: &str) -> bool {
+        self.columns.iter().flatten().any(|known| known == column)
+    }
+
     fn set(&mut self, column: &str, event: &str, cell: String) {
-        if !self.columns.iter().any(|known| known == column) {
+        if !self.shows(column) {
             return;
         }
         if !self.events.iter().any(|known| known == event) {
@@ -83,7 +94,7 @@ impl Table {
     }
 
     fn remark(&mut self, column: &str, event: &str, remark: &str) {
-        if self.columns.iter().any(|known| known == column) {
+        if self.shows(column) {
             self.remarks.entry((column.to_owned(), event.to_owned())).or_default().push(remark.to_owned());
         }
     }
@@ -91,15 +102,18 @@ impl Table {
     /// The whole document.
     pub(super) fn document(&self) -> String {
         let mut text = HEAD.to_owned();
-        let _ = writeln!(text, "| {EVENT} | {} |", self.columns.join(" | "));
-        let _ = writeln!(text, "|{}", " --- |".repeat(self.columns.len() + 1));
-        for event in &self.events {
-            let cell = |column: &String| self.cells.get(&(column.clone(), event.clone())).cloned();
-            let row: Vec<_> = self.columns.iter().map(|column| cell(column).unwrap_or_default()).collect();
-            let _ = writeln!(text, "| {event} | {} |", row.join(" | "));
+        let is_known = |column: &String| self.cells.keys().any(|(of, _)| of == column);
+        for columns in self.columns.iter().filter(|columns| columns.iter().any(is_known)) {
+            let _ = writeln!(text, "\n| {EVENT} | {} |", columns.join(" | "));
+            let _ = writeln!(text, "|{}", format!(" {RULE} |").repeat(columns.len() + 1));
+            for event in &self.events {
+                let cell = |column: &String| self.cells.get(&(column.clone(), event.clone())).cloned();
+                let row: Vec<_> = columns.iter().map(|column| cell(column).unwrap_or_default()).collect();
+                let _ = writeln!(text, "| {event} | {} |", row.join(" | "));
+            }
         }
         text.push_str("\nWhat is missing on the rung that was taken:\n\n");
-        for column in &self.columns {
+        for column in self.columns.iter().flatten() {
             for event in &self.events {
                 for remark in self.remarks.get(&(column.clone(), event.clone())).into_iter().flatten() {
                     let _ = writeln!(text, "- {column}, {event}: {remark}");
@@ -122,7 +136,7 @@ mod tests {
     use super::*;
 
     fn table() -> Table {
-        let mut table = Table::new(vec!["5.10 kprobe".into(), "7.2 kprobe".into()]);
+        let mut table = Table::new(vec![vec!["5.10 kprobe".into(), "7.2 kprobe".into()]]);
         let event = |name: &str, status: &str, check: &str, remarks: &[&str]| json!({"name": name, "status": status, "rung": "kprobe", "check": check, "remarks": remarks});
         table.replace("5.10 kprobe", &json!([event("accept", "active", "passed", &["no: reasons"])]));
         table.replace(
@@ -154,8 +168,27 @@ mod tests {
     }
 
     #[test]
+    fn each_processor_has_its_table_once_a_kernel_ran_on_it() {
+        let columns = || vec![vec!["7.2 kprobe".into()], vec!["aarch64 7.2 kprobe".into()]];
+        let mut both = Table::new(columns());
+        both.read(&table().document());
+        assert!(!both.document().contains("aarch64 7.2"), "{}", both.document());
+        both.replace("aarch64 7.2 kprobe", &json!([{"name": "drop", "status": "active", "rung": "fentry"}]));
+        let document = both.document();
+        assert!(
+            document.contains("| event | 7.2 kprobe |\n| --- | --- |\n| accept | kprobe |\n"),
+            "{document}"
+        );
+        assert!(document.contains("| event | aarch64 7.2 kprobe |\n"), "{document}");
+        assert!(document.contains("| drop | fentry |\n"), "{document}");
+        let mut again = Table::new(columns());
+        again.read(&document);
+        assert_eq!(again.document(), document);
+    }
+
+    #[test]
     fn a_column_that_is_not_shown_is_forgotten() {
-        let mut narrow = Table::new(vec!["7.2 kprobe".into()]);
+        let mut narrow = Table::new(vec![vec!["7.2 kprobe".into()]]);
         narrow.read(&table().document());
         assert!(!narrow.document().contains("5.10"));
     }

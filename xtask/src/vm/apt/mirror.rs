@@ -21,7 +21,7 @@ struct Source {
 }
 
 /// Finds the Debian archive among the machine's source files, given as (file name, text).
-pub(super) fn find_mirror(files: &[(String, String)]) -> Option<Mirror> {
+pub(super) fn find(files: &[(String, String)]) -> Option<Mirror> {
     let sources: Vec<Source> = files
         .iter()
         .flat_map(|(name, text)| if name.ends_with(".sources") { deb822(text) } else { one_line(text) })
@@ -98,12 +98,12 @@ fn one_line_source(line: &str) -> Option<Source> {
     })
 }
 
-/// The private sources file with every suite that a test kernel comes from.
-pub(super) fn private_sources(mirror: &Mirror) -> String {
+/// The private sources file for one of Debian's architectures, with every suite that a test kernel comes from.
+pub(super) fn private_sources(mirror: &Mirror, architecture: &str) -> String {
     let stanza = |address: &str, suites: &str| {
         let key = mirror.signed_by.as_ref().map(|file| format!("Signed-By: {file}\n")).unwrap_or_default();
         format!(
-            "Types: deb\nURIs: {address}\nSuites: {suites}\nComponents: main\nArchitectures: amd64\n{key}"
+            "Types: deb\nURIs: {address}\nSuites: {suites}\nComponents: main\nArchitectures: {architecture}\n{key}"
         )
     };
     let archive = stanza(&mirror.archive, "bullseye bookworm sid");
@@ -144,7 +144,7 @@ Signed-By: /usr/share/keyrings/archive.gpg
 
     #[test]
     fn deb822_is_read() {
-        assert_eq!(find_mirror(&files("debian.sources", DEB822)), Some(expected()));
+        assert_eq!(find(&files("debian.sources", DEB822)), Some(expected()));
     }
 
     #[test]
@@ -153,7 +153,7 @@ Signed-By: /usr/share/keyrings/archive.gpg
             deb [arch=amd64 signed-by=/usr/share/keyrings/archive.gpg] http://mirror.test/debian/ bookworm main\n\
             deb-src http://mirror.test/debian bookworm main\n\
             deb [signed-by=/k.gpg] http://mirror.test/debian-security bookworm-security main # note\n";
-        assert_eq!(find_mirror(&files("sources.list", text)), Some(expected()));
+        assert_eq!(find(&files("sources.list", text)), Some(expected()));
     }
 
     #[test]
@@ -162,22 +162,22 @@ Signed-By: /usr/share/keyrings/archive.gpg
         let disabled = "Enabled: no\nTypes: deb\nURIs: http://mirror.test/debian\nSuites: bookworm\n";
         let source_only = "Types: deb-src\nURIs: http://mirror.test/debian\nSuites: bookworm\n";
         for text in [vendor, disabled, source_only] {
-            assert_eq!(find_mirror(&files("x.sources", text)), None, "{text}");
+            assert_eq!(find(&files("x.sources", text)), None, "{text}");
         }
     }
 
     #[test]
     fn a_security_archive_is_guessed_where_none_is_configured() {
-        let mirror =
-            find_mirror(&files("sources.list", "deb http://mirror.test/debian bookworm main\n")).unwrap();
+        let mirror = find(&files("sources.list", "deb http://mirror.test/debian bookworm main\n")).unwrap();
         assert_eq!(mirror.security, "http://mirror.test/debian-security");
         assert_eq!(mirror.signed_by, None);
     }
 
     #[test]
     fn the_private_file_names_each_suite_and_reads_back() {
-        let text = private_sources(&expected());
-        assert_eq!(find_mirror(&files("private.sources", &text)), Some(expected()));
+        let text = private_sources(&expected(), "arm64");
+        assert_eq!(text.matches("Architectures: arm64\n").count(), 2, "{text}");
+        assert_eq!(find(&files("private.sources", &text)), Some(expected()));
         for suite in ["bullseye", "bookworm", "sid", "bullseye-security", "bookworm-security"] {
             assert!(deb822(&text).iter().any(|source| source.suite == suite), "{suite}");
         }
