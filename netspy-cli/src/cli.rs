@@ -19,6 +19,9 @@ use crate::registry::{self, Tool};
 const DEFAULT_SERVER: &str = "http://localhost:8080";
 const DEFAULT_HTTP: &str = "127.0.0.1:8000";
 
+const SERVER_HELP: &str =
+    "Address of netspy-server: http://HOST:PORT, or unix:/PATH; NETSPY_TOKEN is its token, if it wants one";
+
 /// Ask which process talks to whom, what fails, what is dropped, and why.
 ///
 /// Without a command or --tool, netspy is interactive; with standard input from a file or a pipe, it runs
@@ -26,8 +29,7 @@ const DEFAULT_HTTP: &str = "127.0.0.1:8000";
 #[derive(Debug, Parser)]
 #[command(name = "netspy", version, disable_help_subcommand = true, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
-    /// Address of netspy-server, by HTTP or `unix:/PATH`; its token, if it wants one, is in `NETSPY_TOKEN`
-    #[arg(long, global = true, value_name = "URL", env = "NETSPY_SERVER", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "URL", env = "NETSPY_SERVER", hide_env_values = true, help = SERVER_HELP)]
     #[arg(default_value = DEFAULT_SERVER, display_order = 101)]
     server: String,
     /// Say on standard error what is being done

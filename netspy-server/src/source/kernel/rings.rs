@@ -12,7 +12,7 @@ use aya::{
     maps::{Array, MapData, ring_buf::RingBuf},
 };
 use aya_log::EbpfLogger;
-use netspy_common::reader;
+use netspy_common::{RecordHeader, reader};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     time::{ClockId, clock_gettime},
@@ -41,6 +41,8 @@ const CLOCK_STEP_NS: u64 = 1_000_000;
 pub struct KernelSource {
     events: RingBuf<MapData>,
     drops: RingBuf<MapData>,
+    /// A record out of `drops` whose turn has not come.
+    early: Option<Vec<u8>>,
     counts: Counts,
     ledger: Ledger,
     reader: Array<MapData, u32>,
@@ -71,6 +73,7 @@ impl KernelSource {
         Self {
             events,
             drops,
+            early: None,
             counts,
             ledger,
             reader,
@@ -101,6 +104,28 @@ impl KernelSource {
         }
     }
 
+    /// Hands over the drops until that time; how many. A drop of a process of whose beginning the other ring still has the
+    /// record would be nobody's, and drops may come faster than they are handled.
+    fn drain_drops(&mut self, until_ns: u64, take: &mut dyn FnMut(Input<'_>)) -> u32 {
+        let mut taken = 0;
+        if let Some(early) = self.early.take_if(|early| time_ns(early) <= until_ns) {
+            take(Input::Record { ring: Ring::Drops, bytes: &early });
+            taken += 1;
+        }
+        while self.early.is_none()
+            && taken < RECORDS_AT_ONCE
+            && let Some(record) = self.drops.next()
+        {
+            if time_ns(&record) > until_ns {
+                self.early = Some(record.to_vec());
+            } else {
+                take(Input::Record { ring: Ring::Drops, bytes: &record });
+                taken += 1;
+            }
+        }
+        taken
+    }
+
     fn set_asleep(&mut self, asleep: bool) -> io::Result<()> {
         if self.asleep != asleep {
             self.asleep = asleep;
@@ -114,18 +139,20 @@ impl KernelSource {
 impl Source for KernelSource {
     fn drain(&mut self, take: &mut dyn FnMut(Input<'_>)) -> io::Result<bool> {
         self.check_clock(take);
-        let (mut any, mut more) = (false, false);
-        for (ring, source) in [(Ring::Events, &mut self.events), (Ring::Drops, &mut self.drops)] {
-            let mut taken = 0;
-            while taken < RECORDS_AT_ONCE
-                && let Some(record) = source.next()
-            {
-                taken += 1;
-                take(Input::Record { ring, bytes: &record });
+        let mut known_until_ns = now();
+        let mut taken = 0;
+        while taken < RECORDS_AT_ONCE
+            && let Some(record) = self.events.next()
+        {
+            taken += 1;
+            if taken == RECORDS_AT_ONCE {
+                known_until_ns = time_ns(&record);
             }
-            any |= taken > 0;
-            more |= taken == RECORDS_AT_ONCE;
+            take(Input::Record { ring: Ring::Events, bytes: &record });
         }
+        let drops = self.drain_drops(known_until_ns, take);
+        let any = taken + drops > 0 || self.early.is_some();
+        let more = taken == RECORDS_AT_ONCE || drops == RECORDS_AT_ONCE || self.early.is_some();
         self.counts.read_if_due(now(), take)?;
         if let Some(logger) = &mut self.logger {
             logger.flush();
@@ -171,6 +198,12 @@ impl Source for KernelSource {
     fn monotonic_ns(&self) -> u64 {
         now()
     }
+}
+
+/// [`RecordHeader::time_ns`] of a record; 0 where it is too short to have one.
+fn time_ns(record: &[u8]) -> u64 {
+    let at = std::mem::offset_of!(RecordHeader, time_ns);
+    record.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u64::from_ne_bytes(*bytes))
 }
 
 /// `CLOCK_MONOTONIC` in ns.
