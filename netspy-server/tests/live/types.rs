@@ -21,8 +21,17 @@ fn word(bytes: &[u8], at: usize) -> u32 {
     u32::from_ne_bytes(bytes[at..at + 4].try_into().unwrap())
 }
 
-/// The running kernel's, with every member of this name moved by so many bytes.
-pub fn with_member_moved(name: &str, by_bytes: u32) -> Vec<u8> {
+/// Where a member is said to be.
+#[derive(Clone, Copy)]
+pub enum Wrong {
+    /// So many bytes further on.
+    By(u32),
+    /// Where its struct has the member of this name: whatever that holds is not 0.
+    At(&'static str),
+}
+
+/// The running kernel's, with every member of this name somewhere else.
+pub fn with_member_moved(name: &str, to: Wrong) -> Vec<u8> {
     let mut types = std::fs::read(VMLINUX).unwrap();
     let header = word(&types, 4) as usize;
     let [from, length, strings] = [8, 12, 16].map(|at| word(&types, at) as usize);
@@ -36,14 +45,20 @@ pub fn with_member_moved(name: &str, by_bytes: u32) -> Vec<u8> {
         if kind != STRUCT && kind != UNION {
             continue;
         }
-        for member in (members..at).step_by(12) {
-            let called = strings + word(&types, member) as usize;
-            if types[called..].starts_with(name.as_bytes()) && types[called + name.len()] == 0 {
-                let offset = word(&types, member + 8) + 8 * by_bytes;
-                types[member + 8..member + 12].copy_from_slice(&offset.to_ne_bytes());
-                moved += 1;
-            }
-        }
+        let of_name = |name: &str| {
+            (members..at).step_by(12).find(|member| {
+                let called = &types[strings + word(&types, *member) as usize..];
+                called.starts_with(name.as_bytes()) && called[name.len()] == 0
+            })
+        };
+        let Some(member) = of_name(name) else { continue };
+        let offset = match to {
+            Wrong::By(bytes) => Some(word(&types, member + 8) + 8 * bytes),
+            Wrong::At(other) => of_name(other).map(|other| word(&types, other + 8)),
+        };
+        let Some(offset) = offset else { continue };
+        types[member + 8..member + 12].copy_from_slice(&offset.to_ne_bytes());
+        moved += 1;
     }
     assert!(moved > 0, "this kernel has no member {name}");
     types

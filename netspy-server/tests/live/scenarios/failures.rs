@@ -5,9 +5,11 @@ use serde_json::Value;
 use crate::{
     environment::Environment,
     server::{self, Server},
-    types,
+    types::{self, Wrong},
 };
 
+/// A number that is never 0: without an error the kernel's own return value would tell the right one.
+const ANOTHER_ERROR: Wrong = Wrong::At("sk_sndbuf");
 const CAP_SYS_RESOURCE: u8 = 24;
 const CAP_PERFMON: u8 = 38;
 const CAP_BPF: u8 = 39;
@@ -133,23 +135,23 @@ pub fn damaged_types() {
 pub fn wrong_types() {
     let available = doctor_here().1;
     let available = active(&available);
-    let wrong: [(&str, u32, &[&str]); 6] = [
+    let wrong: [(&str, Wrong, &[&str]); 6] = [
         (
             "skc_dport",
-            2,
+            Wrong::By(2),
             &["connection", "accept", "udp", "raw", "retransmit", "reset_sent", "reset_received"],
         ),
-        ("sk_err", 4, &["connection", "accept", "udp", "raw"]),
-        ("bytes_received", 8, &["connection", "accept"]),
-        ("start_boottime", 8, &["connection", "process", "accept", "unix", "udp", "raw"]),
+        ("sk_err", ANOTHER_ERROR, &["connection", "accept", "udp", "raw"]),
+        ("bytes_received", Wrong::By(8), &["connection", "accept"]),
+        ("start_boottime", Wrong::By(8), &["connection", "process", "accept", "unix", "udp", "raw"]),
         (
             "network_header",
-            2,
+            Wrong::By(2),
             &["udp", "raw", "packet_drop", "retransmit", "reset_sent", "reset_received", "listen_overflow"],
         ),
         (
             "inum",
-            4,
+            Wrong::By(4),
             &[
                 "connection",
                 "accept",
@@ -164,8 +166,8 @@ pub fn wrong_types() {
             ],
         ),
     ];
-    for (member, by_bytes, gone) in wrong {
-        let types = Some(types::with_member_moved(member, by_bytes));
+    for (member, to, gone) in wrong {
+        let types = Some(types::with_member_moved(member, to));
         let (code, report) = server::doctor(Environment { types, ..Environment::default() });
         assert_eq!(code, Some(1), "{member}: {report:#}");
         let right: Vec<_> = available.iter().copied().filter(|name| !gone.contains(name)).collect();
@@ -179,7 +181,7 @@ pub fn wrong_types() {
 
 /// What is known to be wrong is not served, and `/health` says so.
 pub fn wrong_data_is_not_served() {
-    let types = Some(types::with_member_moved("sk_err", 4));
+    let types = Some(types::with_member_moved("sk_err", ANOTHER_ERROR));
     let server = Server::start_in(Environment { types, ..Environment::default() }, &[]);
     let health = server.health();
     assert_eq!((health.status.as_str(), health.running), ("degraded", false), "{health:#?}");
