@@ -5,7 +5,7 @@ use std::{io, net::IpAddr};
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_sock_diag::{
     SockDiagMessage,
-    inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags},
+    inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags, Timer},
     unix::{
         ShowFlags, StateFlags as UnixStateFlags, UnixRequest, UnixResponse,
         nlas::{Nla, UnixDiagName},
@@ -121,6 +121,11 @@ fn internet(answer: &InetResponse, protocol: u8) -> Option<Found> {
     let header = &answer.header;
     let id = &header.socket_id;
     let stream = i32::from(protocol) == libc::IPPROTO_TCP;
+    // What is left of a closed socket while a packet may still come: it calls itself `FIN_WAIT2` until the peer's FIN is
+    // there (net/ipv4/inet_diag.c, inet_twsk_diag_fill).
+    if header.timer == Some(Timer::TimeWait) {
+        return None;
+    }
     let state = match header.state {
         LISTEN => State::Listening,
         SYN_SENT if stream => State::Connecting,
