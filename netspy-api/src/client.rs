@@ -251,7 +251,15 @@ impl Client {
 
     /// An answer that is a success.
     pub(crate) async fn answered(&self, request: RequestBuilder) -> Result<Response, ClientError> {
-        let response = request.send().await.map_err(|error| self.failed(&error))?;
+        let again = request.try_clone();
+        let sent = match (request.send().await, again) {
+            // A connection that was kept may be cut as idle just when a question leaves. Asking twice changes nothing.
+            (Err(error), Some(again)) if error.is_request() && !error.is_connect() && !error.is_timeout() => {
+                again.send().await
+            }
+            (sent, _) => sent,
+        };
+        let response = sent.map_err(|error| self.failed(&error))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);

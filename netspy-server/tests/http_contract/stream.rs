@@ -184,7 +184,7 @@ fn who_reads_slowly_is_told_what_was_missed_and_nobody_waits() {
         let ago = -1 - number.cast_signed();
         server.record(batch(ago, &rows));
     }
-    assert!(began.elapsed() < Duration::from_secs(15), "recording waited for the reader");
+    assert!(began.elapsed() < Duration::from_mins(1), "recording waited for the reader");
     let (mut read, mut missed) = (0, 0);
     let mut resume = None;
     while read + missed < batches * rows {

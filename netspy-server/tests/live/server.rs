@@ -4,7 +4,10 @@ use std::{
     io::{BufRead, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex, OnceLock},
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::JoinHandle,
 };
 
@@ -136,6 +139,12 @@ impl Server {
         self.runtime.block_on(self.client.health()).map_err(|error| format!("{error:?}"))
     }
 
+    /// How often the kernel has skipped a program of it.
+    fn skipped(&self) -> u64 {
+        let lost = self.try_health().ok().and_then(|health| health.lost);
+        lost.map_or(0, |lost| lost.by_place.get("skipped").copied().unwrap_or(0))
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.lock().unwrap().as_ref().unwrap().id()
@@ -232,6 +241,13 @@ impl Server {
         kill_process(Pid::from_child(child.as_ref().unwrap()), signal).unwrap();
     }
 
+    /// Ends a stop, and waits until it has read what happened meanwhile. It may have cut the idle connection to its client:
+    /// a new one must find room in the rings.
+    pub fn go_on(&self) {
+        self.signal(Signal::CONT);
+        std::thread::sleep(std::time::Duration::from_secs(3));
+    }
+
     /// Its log so far.
     pub fn log(&self) -> String {
         self.said.lock().unwrap().clone()
@@ -249,6 +265,11 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if self.child.lock().unwrap().is_some() {
+            // A scenario has failed: the kernel may have had a part in it.
+            self.signal(Signal::CONT);
+            SKIPPED.fetch_add(self.skipped(), Ordering::Relaxed);
+        }
         if let Some(mut child) = self.child.lock().unwrap().take() {
             let _ = child.kill();
             let _ = child.wait();
@@ -270,11 +291,13 @@ pub fn health() -> Health {
     shared().health()
 }
 
-/// How often the kernel has skipped a program of the shared server, if that runs.
+/// Programs that the kernel skipped while scenarios failed that had a server of their own.
+static SKIPPED: AtomicU64 = AtomicU64::new(0);
+
+/// How often the kernel has skipped a program, as far as that was asked.
 pub fn skipped() -> u64 {
     let running = SHARED.get().filter(|server| server.child.lock().unwrap().is_some());
-    let lost = running.and_then(|server| server.try_health().ok()?.lost);
-    lost.map_or(0, |lost| lost.by_place.get("skipped").copied().unwrap_or(0))
+    SKIPPED.load(Ordering::Relaxed) + running.map_or(0, Server::skipped)
 }
 
 /// The rung that connects are traced on; also makes sure that the server runs before something happens.

@@ -85,7 +85,7 @@ pub fn after_a_loss() {
     let part = Part { name: "actor-flood".into(), to: at.to_string(), times: 13_000, ..Part::default() };
     let flood = Actor::run(&Part { hang_up: true, ..part });
     let during = Actor::run(&holding);
-    server.signal(rustix::process::Signal::CONT);
+    server.go_on();
     let lost = server.summary("actor-flood").lost.unwrap();
     assert!(lost.total > 0, "the ring never filled");
 

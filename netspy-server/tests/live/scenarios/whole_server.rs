@@ -70,7 +70,7 @@ pub fn full_rings() {
     server.health();
     server.signal(rustix::process::Signal::STOP);
     let actor = Actor::run(&part);
-    server.signal(rustix::process::Signal::CONT);
+    server.go_on();
     assert_eq!(actor.report.attempts.len(), ATTEMPTS);
 
     let summary = server.summary("actor-flood");
