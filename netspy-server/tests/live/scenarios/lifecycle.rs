@@ -223,9 +223,10 @@ pub fn ten_thousand() {
         let sources: Vec<_> = actor.report.attempts.iter().map(|attempt| attempt.source.clone()).collect();
         let (events, lost_by_now) = ended_connections_of(actor.report.pid);
         assert!(lost_by_now > 0 || events.iter().all(|event| event.outcome == "established"));
-        // Of one whose outcome was lost the source may be unknown; one that is known is the actor's.
-        let other = events.iter().find(|event| event.source.is_some() && !sources.contains(&event.source));
-        assert!(other.is_none(), "another's connection: {other:#?}");
+        // Where a program was skipped that should have seen a socket's end, what comes next at its address may be taken
+        // for it: the ledger says that something was lost.
+        let other = events.iter().find(|event| !sources.contains(&event.source));
+        assert!(lost_by_now > 0 || other.is_none(), "another's connection: {other:#?}");
         recorded += events.len();
         lost = lost_by_now;
     }
