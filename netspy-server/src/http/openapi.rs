@@ -1,6 +1,6 @@
 //! The description of the API (`OpenAPI` 3.1), made from the endpoints and from netspy-api's types.
 
-use std::sync::LazyLock;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use axum::response::Response;
 use netspy_api::ErrorBody;
@@ -107,10 +107,10 @@ fn parameters(describe: Describe, but: &[&str], generator: &mut SchemaGenerator)
     schema
 }
 
-/// Each property as a parameter. What is not given is absent there: it needs no null.
+/// Each property as a parameter, by name. What is not given is absent there: it needs no null.
 fn in_query(schema: &Value) -> Value {
-    let properties = schema["properties"].as_object().into_iter().flatten();
-    let parameters = properties.map(|(name, schema)| {
+    let properties: BTreeMap<_, _> = schema["properties"].as_object().into_iter().flatten().collect();
+    let parameters = properties.into_iter().map(|(name, schema)| {
         let mut schema = schema.clone();
         let description = schema.as_object_mut().and_then(|schema| schema.remove("description"));
         if let Some(types) = schema["type"].as_array_mut() {
