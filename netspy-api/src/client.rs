@@ -4,11 +4,7 @@
 //! errors too, and a list that may only be asked with GET is asked again that way. It keeps no state but the
 //! connection pool. A password in the address is sent and never shown.
 
-use std::error::Error as _;
-use std::fmt;
-use std::io;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::{error::Error as _, fmt, io, path::PathBuf, time::Duration};
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
@@ -251,13 +247,12 @@ impl Client {
 
     /// An answer that is a success.
     pub(crate) async fn answered(&self, request: RequestBuilder) -> Result<Response, ClientError> {
-        let again = request.try_clone();
-        let sent = match (request.send().await, again) {
-            // A connection that was kept may be cut as idle just when a question leaves. Asking twice changes nothing.
-            (Err(error), Some(again)) if error.is_request() && !error.is_connect() && !error.is_timeout() => {
-                again.send().await
-            }
-            (sent, _) => sent,
+        // A connection that was kept may be cut as idle just when a question leaves. Asking twice changes nothing.
+        let was_cut =
+            |error: &reqwest::Error| error.is_request() && !error.is_connect() && !error.is_timeout();
+        let sent = match (request.try_clone(), request.send().await) {
+            (Some(again), Err(error)) if was_cut(&error) => again.send().await,
+            (_, sent) => sent,
         };
         let response = sent.map_err(|error| self.failed(&error))?;
         let status = response.status();

@@ -35,8 +35,9 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     // Last: they end the server that all of them share, and the others flood the machine.
-    let last: [(&str, fn()); 7] = [
+    let last: [(&str, fn()); 8] = [
         ("a_server_told_to_stop_exits_0", server::stops_cleanly),
+        ("ten_thousand_short_connections_are_all_there", scenarios::ten_thousand),
         ("after_a_loss_what_is_over_is_not_open_and_what_is_open_is_known", scenarios::after_a_loss),
         ("full_rings_are_counted_to_the_last_attempt", scenarios::full_rings),
         ("a_full_ring_of_drops_is_counted_to_the_last_drop", scenarios::full_drops_ring),

@@ -25,6 +25,7 @@ use crate::{
 pub use existing::after_a_loss;
 pub use failures::locked_down;
 pub use ledger::{full_drops_ring, missed_returns, skipped_programs, too_many_calls};
+pub use lifecycle::ten_thousand;
 pub use whole_server::full_rings;
 
 /// Name and body of each scenario.
@@ -53,7 +54,6 @@ pub const TABLE: &[(&str, fn())] = &[
     ("a_connection_accepted_by_a_worker_is_the_workers", lifecycle::accepted_by_another_process),
     ("a_multipath_connection_is_one_at_each_end", lifecycle::multipath),
     ("a_fast_open_connection_counts_its_early_bytes", lifecycle::fast_open),
-    ("ten_thousand_short_connections_are_all_there", lifecycle::ten_thousand),
     ("connections_from_before_the_server_are_found_and_their_end_is_seen", existing::connections),
     ("listeners_from_before_the_server_are_found_with_their_queues", existing::listeners),
     ("short_lived_processes_are_all_there", connects::short_lived),

@@ -320,11 +320,6 @@ pub fn connections_named(name: &str) -> Vec<ConnectionEvent> {
     shared().connections(None, Some(name))
 }
 
-/// Connections of a process, oldest first, and what was lost.
-pub fn connections_and_loss_of(pid: u32) -> (Vec<ConnectionEvent>, Lost) {
-    shared().connections_and_loss(Some(pid), None)
-}
-
 /// Troubles of a type, oldest first; of a process, if one is named.
 pub fn troubles(event_type: &str, pid: Option<u32>) -> Vec<TroubleEvent> {
     shared().troubles(event_type, pid)
