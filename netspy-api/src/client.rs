@@ -248,8 +248,8 @@ impl Client {
     /// An answer that is a success.
     pub(crate) async fn answered(&self, request: RequestBuilder) -> Result<Response, ClientError> {
         // A connection that was kept may be cut as idle just when a question leaves. Asking twice changes nothing.
-        let was_cut =
-            |error: &reqwest::Error| error.is_request() && !error.is_connect() && !error.is_timeout();
+        let reset = |io: &io::Error| io.kind() == io::ErrorKind::ConnectionReset;
+        let was_cut = |error: &reqwest::Error| !error.is_connect() && io_cause(error).is_some_and(reset);
         let sent = match (request.try_clone(), request.send().await) {
             (Some(again), Err(error)) if was_cut(&error) => again.send().await,
             (_, sent) => sent,

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use std::io::{Read as _, Write as _};
+
 use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderMap, Method, StatusCode};
@@ -181,4 +183,25 @@ async fn something_that_is_not_http_is_malformed_or_unreachable_not_a_panic() {
     });
     let error = Client::new(&format!("http://{address}")).unwrap().health().await.unwrap_err();
     assert!(matches!(error, ClientError::Malformed { .. }), "{error}");
+}
+
+/// A server may cut an idle connection just when the next question is on its way.
+#[tokio::test]
+async fn a_question_on_a_connection_that_is_cut_is_asked_again() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut request = [0; 4096];
+        for _ in 0..2 {
+            let (mut stream, _) = listener.accept().unwrap();
+            assert!(stream.read(&mut request).unwrap() > 0);
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").unwrap();
+            // Closed while the next question is unread: a reset.
+            let _ = stream.peek(&mut request);
+        }
+    });
+    let client = Client::new(&format!("http://{address}")).unwrap();
+    for question in 1..=2 {
+        client.health().await.unwrap_or_else(|error| panic!("question {question}: {error}"));
+    }
 }
