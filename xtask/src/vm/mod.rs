@@ -237,6 +237,8 @@ fn boot_one(root: &Path, programs: &Programs, series: &'static Series, plan: &Pl
         if part != LOCKDOWN {
             match transcript.events(&part) {
                 Some(events) => outcome.columns.push((name, events)),
+                // Only the whole table asks the doctor.
+                None if !plan.scenario.is_empty() => {}
                 None => outcome.failures.push(format!("{name}: the doctor said nothing about the events")),
             }
         }
