@@ -8,7 +8,7 @@ use aya_ebpf::{
     macros::{fentry, kprobe, tracepoint},
     programs::{FEntryContext, ProbeContext, TracePointContext},
 };
-use netspy_common::{AcceptRecord, ConnectionKey, kind, subject};
+use netspy_common::{AcceptRecord, ConnectionKey, kind, role, subject};
 
 use crate::{
     emit, file,
@@ -66,6 +66,9 @@ fn accepted(graft: u64) {
     };
     // SAFETY: the entry lives as long as its socket; nobody else owns the connection before it is accepted.
     let followed = unsafe { &mut *followed };
+    if followed.role != role::INBOUND || followed.owner.tgid != 0 {
+        return; // an earlier connection of a socket at this address, whose end was skipped
+    }
     task::write_current(&mut followed.owner);
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };

@@ -73,7 +73,11 @@ pub fn leave(ctx: &RetProbeContext, family: u16) {
     }
     if returned < 0 {
         refused(&call, returned.unsigned_abs());
-    } else if let Some(followed) = SOCKETS.get_ptr_mut(call.socket) {
+    } else if (call.phase != phase::CALLED || follow(call.socket, call.started_ns))
+        && let Some(followed) = SOCKETS.get_ptr_mut(call.socket)
+    {
+        // The kernel may skip the program that follows the socket, and then the one that ended an earlier one at the
+        // same address: the return knows better than both.
         // SAFETY: the entry lives as long as its socket, which this thread is using.
         announce(call.socket, unsafe { &mut *followed });
     }

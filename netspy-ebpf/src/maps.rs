@@ -82,7 +82,9 @@ pub struct Followed {
     /// `netspy_common::role`
     pub role: u32,
     /// Whether its beginning was reported.
-    pub reported: u64,
+    pub reported: u32,
+    /// Its ports (`socket::ports_at_close`) once it is established.
+    pub ports: u32,
 }
 
 /// Followed connections by address of their `struct sock`; each entry is removed when its socket closes.

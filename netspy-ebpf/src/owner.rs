@@ -72,6 +72,6 @@ pub fn remember_closed(socket: u64, followed: &Followed) {
         slot.socket = socket;
         slot.started_ns = followed.started_ns;
         slot.owner = followed.owner;
-        slot.ports = socket::ports_at_close(socket);
+        slot.ports = followed.ports;
     }
 }

@@ -88,22 +88,25 @@ fn attempted(ctx: &RawTracePointContext, socket: u64) {
 fn established(ctx: &RawTracePointContext, socket: u64, from: i32) {
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };
-    let Some(followed) = SOCKETS.get_ptr_mut(socket) else {
-        // SYN_SENT: an attempt that was counted as lost, or older than the programs.
-        if from == SYN_RECV {
-            arrived(socket, now);
-            debug!(ctx, "inbound connection at {}", now);
+    if let Some(followed) = SOCKETS.get_ptr_mut(socket) {
+        // SAFETY: state changes of one socket are serialised by its lock.
+        let followed = unsafe { &mut *followed };
+        // From SYN_RECV: a simultaneous open.
+        if followed.established_ns == 0 {
+            followed.established_ns = now;
+            followed.ports = socket::ports_at_close(socket);
+            if followed.role != role::OUTBOUND || connect::announce(socket, followed) {
+                settle(ctx, socket, followed.started_ns, now, 1, 0);
+            }
+            return;
         }
-        return;
-    };
-    // SAFETY: state changes of one socket are serialised by its lock.
-    let followed = unsafe { &mut *followed };
-    // From SYN_RECV: a simultaneous open.
-    if followed.established_ns == 0 {
-        followed.established_ns = now;
-        if followed.role != role::OUTBOUND || connect::announce(socket, followed) {
-            settle(ctx, socket, followed.started_ns, now, 1, 0);
-        }
+        // An earlier connection of a socket at this address: the kernel skipped the program at its end.
+        let _ = SOCKETS.remove(socket);
+    }
+    // SYN_SENT: an attempt that was counted as lost or skipped, or older than the programs.
+    if from == SYN_RECV {
+        arrived(socket, now);
+        debug!(ctx, "inbound connection at {}", now);
     }
 }
 
@@ -134,6 +137,7 @@ fn begun(socket: u64, established_ns: u64, role: u32) {
     // SAFETY: integers and arrays of integers; nobody owns it yet.
     let mut followed: Followed = unsafe { core::mem::zeroed() };
     (followed.started_ns, followed.established_ns, followed.role) = (now, established_ns, role);
+    followed.ports = socket::ports_at_close(socket);
     if role == role::LISTENER {
         task::write_current(&mut followed.owner);
     }
@@ -174,12 +178,20 @@ fn closed(ctx: &RawTracePointContext, socket: u64, from: i32) {
     if let Some(followed) = SOCKETS.get_ptr_mut(socket) {
         // SAFETY: state changes of one socket are serialised by its lock.
         let followed = unsafe { &mut *followed };
-        (started_ns, established_ns, closer) =
-            (followed.started_ns, followed.established_ns, followed.closer);
-        if established_ns == 0 {
+        if followed.established_ns == 0 {
             return failed(ctx, socket, followed, now);
         }
-        owner::remember_closed(socket, followed);
+        let ports = socket::ports_at_close(socket);
+        // A listener has its port only after it began to listen.
+        let is_listener = followed.role == role::LISTENER;
+        let same = if is_listener { from == LISTEN } else { followed.ports == ports };
+        // Otherwise an earlier one of a socket at this address: the kernel skipped the program at its end.
+        if same {
+            followed.ports = ports;
+            (started_ns, established_ns, closer) =
+                (followed.started_ns, followed.established_ns, followed.closer);
+            owner::remember_closed(socket, followed);
+        }
         let _ = SOCKETS.remove(socket);
     } else if matches!(from, SYN_SENT | SYN_RECV) || socket::protocol(socket) != IPPROTO_TCP {
         return; // it was counted as lost, or nothing had come of it
