@@ -11,7 +11,8 @@ use aya_ebpf::{
 use netspy_common::{AcceptRecord, ConnectionKey, kind, role, subject};
 
 use crate::{
-    emit, file,
+    emit,
+    file::File,
     maps::{EVENTS, SOCKETS},
     socket::{self, IPPROTO_TCP},
     state, task,
@@ -39,11 +40,10 @@ pub fn accept_fentry(ctx: FEntryContext) -> i32 {
 pub fn accept_exit(ctx: TracePointContext) -> u32 {
     // SAFETY: a constant offset inside the tracepoint's record (events/syscalls/sys_exit_accept4/format).
     let returned = unsafe { ctx.read_at::<i64>(16) }.unwrap_or(-1);
-    if returned >= 0 {
-        let socket = file::socket(returned as u64);
-        if socket != 0 {
-            accepted(socket);
-        }
+    if returned >= 0
+        && let Some(file) = File::of(returned as u64)
+    {
+        accepted(file.socket());
     }
     0
 }

@@ -6,7 +6,7 @@ use netspy_common::loss;
 use crate::{
     emit,
     maps::{BPF_EXIST, BPF_NOEXIST, CALLS, Call, EEXIST},
-    socket,
+    socket::Socket,
 };
 
 /// Notes that the current thread is inside a call on `socket`; `subject` is what is lost if that is impossible.
@@ -26,16 +26,17 @@ pub fn enter(subject: u32, socket: u64, argument: u64, length: i32) {
     }
 }
 
-/// The call that the current thread leaves, if its socket's family is one of these: otherwise it is another program's,
-/// or IPv6's function has called IPv4's and goes on.
+/// The call that the current thread leaves, and its socket, if that is of such a family: otherwise it is another
+/// program's, or IPv6's function has called IPv4's and goes on.
 #[inline(always)]
-pub fn leave(families: &[u16]) -> Option<Call> {
+pub fn leave(is_expected: impl FnOnce(u16) -> bool) -> Option<(Call, Socket)> {
     let thread = bpf_get_current_pid_tgid();
     // SAFETY: as above; copied before it is removed.
     let call = *unsafe { CALLS.get(thread) }?;
-    if !families.contains(&socket::family(call.socket)) {
+    let socket = Socket::of(call.socket);
+    if !is_expected(socket.family()) {
         return None;
     }
     let _ = CALLS.remove(thread);
-    Some(call)
+    Some((call, socket))
 }

@@ -17,7 +17,7 @@ use crate::{
     emit,
     kernel::read_into,
     maps::{BPF_NOEXIST, EEXIST, EVENTS, Followed, INFLIGHT, Inflight, SOCKETS, UNFOLLOWED, phase},
-    socket::{self, AF_INET, AF_INET6, IPPROTO_TCP},
+    socket::{self, AF_INET, AF_INET6, IPPROTO_TCP, Socket},
     task,
 };
 
@@ -79,7 +79,7 @@ pub fn leave(ctx: &RetProbeContext, family: u16) {
         // The kernel may skip the program that follows the socket, and then the one that ended an earlier one at the
         // same address: the return knows better than both.
         // SAFETY: the entry lives as long as its socket, which this thread is using.
-        announce(call.socket, unsafe { &mut *followed });
+        announce(&Socket::of(call.socket), unsafe { &mut *followed });
     }
     // Always last: what follows a line of log is verified once for each way that writing it can end.
     debug!(ctx, "connect tgid {} errno {}", (thread >> 32) as u32, returned.wrapping_neg());
@@ -101,26 +101,32 @@ pub fn follow(socket: u64, started_ns: u64) -> bool {
 
 /// Reports the beginning of a followed attempt, once; `false` where that was lost, and with it all of it.
 #[inline(always)]
-pub fn announce(socket: u64, followed: &mut Followed) -> bool {
+pub fn announce(socket: &Socket, followed: &mut Followed) -> bool {
     if followed.reported != 0 {
         return true;
     }
     followed.reported = 1;
     let delivered = emit::submit(&EVENTS, subject::CONNECTION, |record: &mut ConnectRecord| {
         record.header = emit::header::<ConnectRecord>(kind::CONNECT, followed.started_ns);
-        record.key = ConnectionKey { socket, started_ns: followed.started_ns };
+        record.key = ConnectionKey { socket: socket.address, started_ns: followed.started_ns };
         record.task = followed.owner;
-        record.netns = socket::netns(socket);
         record.role = role::OUTBOUND;
-        record.socket_type = socket::kind(socket);
-        socket::tuple(socket, &mut record.tuple);
-        socket::write_scopes(socket, &mut record.tuple);
+        of_socket(socket, record);
     });
     if !delivered {
         // Lost once: its outcome must not come alone and be counted again.
-        let _ = SOCKETS.remove(socket);
+        let _ = SOCKETS.remove(socket.address);
     }
     delivered
+}
+
+/// What a connection's or a listener's socket says about itself when it begins.
+#[inline(always)]
+pub fn of_socket(socket: &Socket, record: &mut ConnectRecord) {
+    record.netns = socket.netns();
+    record.socket_type = socket.kind;
+    socket.write(&mut record.tuple);
+    socket.write_scopes(&mut record.tuple);
 }
 
 /// Reports an attempt of the current thread that the kernel refused at once.
@@ -131,9 +137,10 @@ pub fn refused(call: &Inflight, errno: u32) {
         record.key = ConnectionKey { socket: call.socket, started_ns: call.started_ns };
         task::write_current(&mut record.task);
         record.errno = errno;
-        record.netns = socket::netns(call.socket);
+        let socket = Socket::of(call.socket);
+        record.netns = socket.netns();
         record.role = role::OUTBOUND;
-        record.socket_type = socket::kind(call.socket);
+        record.socket_type = socket.kind;
         // All there is of an attempt that never got a route or a port: what the caller named.
         record.tuple.destination = call.destination;
         record.tuple.destination_port = call.port;

@@ -11,7 +11,7 @@ use crate::{
     emit,
     kernel::{offset, read_into, read_or_zero},
     maps::{BPF_NOEXIST, EEXIST, EVENTS, FLOWS, NEW_FLOW},
-    socket::{self, AF_INET, AF_INET6},
+    socket::{self, AF_INET, AF_INET6, Socket},
     task,
 };
 
@@ -27,25 +27,20 @@ pub fn inode(socket: u64) -> u64 {
 
 /// A key without its remote end; `None` for a socket that is no process's.
 #[inline(always)]
-pub fn key(socket: u64) -> Option<FlowKey> {
-    let inode = inode(socket);
-    let family = socket::family(socket);
+pub fn key(socket: &Socket) -> Option<FlowKey> {
+    let inode = inode(socket.address);
+    let (socket, family) = (socket.address, socket.family());
     (inode != 0).then_some(FlowKey { socket, inode, remote: [0; 16], port: 0, family, scope: 0 })
 }
 
 /// The key of a connected socket's flow.
 #[inline(always)]
-pub fn connected_key(socket: u64) -> Option<FlowKey> {
+pub fn connected_key(socket: &Socket) -> Option<FlowKey> {
     let mut key = key(socket)?;
-    if key.family == AF_INET6 {
-        read_into(&mut key.remote, socket, offset!(sock_v6_daddr));
-        if socket::is_link_local(&key.remote) {
-            key.scope = read_or_zero(socket, offset!(sock_bound_dev));
-        }
-    } else {
-        read_into(socket::first_four(&mut key.remote), socket, offset!(sock_daddr));
+    key.port = socket.remote(&mut key.remote);
+    if key.family == AF_INET6 && socket::is_link_local(&key.remote) {
+        key.scope = socket.device();
     }
-    key.port = u16::from_be(read_or_zero(socket, offset!(sock_dport)));
     Some(key)
 }
 
@@ -64,10 +59,11 @@ pub fn write_v4(target: &mut [u8; 16], family: u16, base: u64, at: u32) {
 /// The flow of a datagram socket that a packet belongs to, sent or received.
 #[inline(always)]
 pub fn of_packet(socket: u64, tuple: &Tuple, interface: u32) -> Option<&'static Flow> {
-    if !socket::has_ports(socket) {
+    let socket = Socket::of(socket);
+    if !socket.has_ports() {
         return None;
     }
-    let mut key = key(socket)?;
+    let mut key = key(&socket)?;
     for received in [false, true] {
         let (address, port) = if received {
             (&tuple.source, tuple.source_port)
@@ -99,10 +95,17 @@ pub enum Way {
 
 /// Counts a packet of `bytes`, of a flow that is this `netspy_common::subject`. If it is the first of its flow, that is reported; `local` writes the socket's end.
 #[inline(always)]
-pub fn count(subject: u32, key: &FlowKey, way: Way, bytes: u64, local: impl FnOnce(&mut Tuple)) {
+pub fn count(
+    subject: u32,
+    socket: &Socket,
+    key: &FlowKey,
+    way: Way,
+    bytes: u64,
+    local: impl FnOnce(&mut Tuple),
+) {
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };
-    let known = FLOWS.get_ptr_mut(key).or_else(|| begin(subject, key, way, now, local));
+    let known = FLOWS.get_ptr_mut(key).or_else(|| begin(subject, socket, key, way, now, local));
     let Some(flow) = known else { return };
     // SAFETY: counters of one flow are added to by several processors at once; the rest is written by the latest.
     unsafe {
@@ -124,6 +127,7 @@ pub fn count(subject: u32, key: &FlowKey, way: Way, bytes: u64, local: impl FnOn
 #[inline(always)]
 fn begin(
     subject: u32,
+    socket: &Socket,
     key: &FlowKey,
     way: Way,
     now: u64,
@@ -144,7 +148,7 @@ fn begin(
         task::write_current(&mut (*flow).owner);
     }
     let role = if way == Way::Sent { role::OUTBOUND } else { role::INBOUND };
-    let delivered = report(subject, key, now, role, 0, |record| {
+    let delivered = report(subject, socket, key, now, role, 0, |record| {
         record.traffic = 1;
         local(&mut record.tuple);
     });
@@ -159,6 +163,7 @@ fn begin(
 #[inline(always)]
 pub fn report(
     subject: u32,
+    socket: &Socket,
     key: &FlowKey,
     started_ns: u64,
     role: u32,
@@ -172,11 +177,11 @@ pub fn report(
         record.tuple.destination = key.remote;
         record.tuple.destination_port = key.port;
         record.tuple.family = key.family;
-        record.tuple.protocol = socket::protocol(key.socket);
+        record.tuple.protocol = socket.protocol;
         record.errno = errno;
-        record.netns = socket::netns(key.socket);
+        record.netns = socket.netns();
         record.role = role;
-        record.socket_type = socket::kind(key.socket);
+        record.socket_type = socket.kind;
         record.watched = 1;
         fill(record);
     })

@@ -32,6 +32,11 @@ pub static LOSS: PerCpuArray<LossCounters> = PerCpuArray::with_max_entries(1, 0)
 #[map]
 pub static READER: Array<u32> = Array::with_max_entries(1, 0);
 
+/// Index 0: whose calls the programs of the connect system call note, a bit for each `netspy_common::subject`; only the
+/// server changes it.
+#[map]
+pub static CONNECTS: Array<u32> = Array::with_max_entries(1, 0);
+
 /// Threads inside a connect call, by `pid_tgid`; each entry is removed when its call returns.
 #[map]
 pub static INFLIGHT: HashMap<u64, Inflight> = HashMap::with_max_entries(MAX_INFLIGHT, 0);
@@ -83,7 +88,7 @@ pub struct Followed {
     pub role: u32,
     /// Whether its beginning was reported.
     pub reported: u32,
-    /// Its ports (`socket::ports_at_close`) once it is established.
+    /// Its ports (`Socket::ports`) once it is established.
     pub ports: u32,
 }
 

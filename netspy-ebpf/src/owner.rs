@@ -4,7 +4,7 @@ use netspy_common::{ConnectionKey, Task};
 
 use crate::{
     maps::{Closed, Followed, LAST_CLOSED, SOCKETS},
-    socket,
+    socket::Socket,
 };
 
 /// A socket's connection, and where the process is found that it belongs to: a program's stack has no room for
@@ -35,7 +35,7 @@ impl Owner {
         if socket != 0
             && let Some(last) = LAST_CLOSED.get(0)
         {
-            let ports = socket::ports_at_close(socket);
+            let ports = Socket::of(socket).ports();
             for closed in &last.slots {
                 if closed.socket == socket && closed.ports == ports {
                     let key = ConnectionKey { socket, started_ns: closed.started_ns };

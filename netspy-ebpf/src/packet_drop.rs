@@ -10,7 +10,7 @@ use crate::{
     limit::{self, Counted},
     owner::Owner,
     packet::{self, Packet},
-    socket::{self, AF_INET, AF_INET6},
+    socket::{self, AF_INET, AF_INET6, Socket},
 };
 
 /// One packet was dropped.
@@ -45,7 +45,7 @@ pub fn dropped(ctx: &RawTracePointContext) {
         packet.tuple(&mut record.tuple);
         if record.tuple.family == 0 && of_internet {
             // On its way out, before it has headers: its socket knows both ends.
-            socket::tuple(socket, &mut record.tuple);
+            Socket::of(socket).write(&mut record.tuple);
         }
         record.key = owner.key;
         owner.write(&mut record.owner);

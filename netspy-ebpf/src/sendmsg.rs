@@ -6,13 +6,13 @@ use aya_ebpf::{
     macros::{fentry, fexit, kprobe, kretprobe},
     programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext},
 };
-use netspy_common::{FlowKey, Tuple, role, subject};
+use netspy_common::{FlowKey, role, subject};
 
 use crate::{
     call,
     flow::{self, Way},
     kernel::{offset, read_into, read_or_zero},
-    socket::{self, AF_INET, AF_INET6, IPPROTO_ICMP, IPPROTO_ICMPV6, SOCK_RAW},
+    socket::{self, AF_INET, AF_INET6, IPPROTO_ICMP, IPPROTO_ICMPV6, SOCK_RAW, Socket},
 };
 
 /// Errors that mean "later", not "no".
@@ -33,8 +33,8 @@ pub fn raw_send_kprobe(ctx: ProbeContext) -> u32 {
 /// Their return.
 #[kretprobe]
 pub fn raw_return_kprobe(ctx: RetProbeContext) -> u32 {
-    if let Some(call) = call::leave(&[AF_INET, AF_INET6]) {
-        sent(call.socket, call.argument, call.started_ns, ctx.ret());
+    if let Some((call, socket)) = call::leave(|family| matches!(family, AF_INET | AF_INET6)) {
+        sent(&socket, call.argument, call.started_ns, ctx.ret());
     }
     0
 }
@@ -46,7 +46,7 @@ macro_rules! sent_fexit {
         pub fn $program(ctx: FExitContext) -> i32 {
             // SAFETY: a helper without arguments.
             let now = unsafe { bpf_ktime_get_ns() };
-            sent(ctx.arg(0), ctx.arg(1), now, ctx.arg(3));
+            sent(&Socket::of(ctx.arg(0)), ctx.arg(1), now, ctx.arg(3));
             0
         }
     )*};
@@ -81,23 +81,23 @@ pub fn raw_receive_fentry(ctx: FEntryContext) -> i32 {
 
 /// A packet was sent (`returned` bytes of it), or was not.
 #[inline(always)]
-fn sent(socket: u64, message: u64, started_ns: u64, returned: i32) {
+fn sent(socket: &Socket, message: u64, started_ns: u64, returned: i32) {
     let Some(key) = remote(socket, message) else { return };
     if returned >= 0 {
-        flow::count(subject::RAW, &key, Way::Sent, u64::from(returned.unsigned_abs()), |tuple| {
-            local(socket, tuple)
+        flow::count(subject::RAW, socket, &key, Way::Sent, u64::from(returned.unsigned_abs()), |tuple| {
+            socket.local(&mut tuple.source)
         });
         return;
     }
     let errno = returned.unsigned_abs();
     if !matches!(errno, EINTR | EAGAIN | ERESTARTSYS) {
-        flow::report(subject::RAW, &key, started_ns, role::OUTBOUND, errno, |_| {});
+        flow::report(subject::RAW, socket, &key, started_ns, role::OUTBOUND, errno, |_| {});
     }
 }
 
 /// The flow that a message belongs to: its own address, or that of a connected socket.
 #[inline(always)]
-fn remote(socket: u64, message: u64) -> Option<FlowKey> {
+fn remote(socket: &Socket, message: u64) -> Option<FlowKey> {
     let mut key = flow::connected_key(socket)?;
     key.port = 0;
     let name: u64 = read_or_zero(message, offset!(msg_name));
@@ -114,27 +114,17 @@ fn remote(socket: u64, message: u64) -> Option<FlowKey> {
     Some(key)
 }
 
-/// The socket's own address, if it has one; these protocols have no ports.
-#[inline(always)]
-fn local(socket: u64, tuple: &mut Tuple) {
-    if tuple.family == AF_INET6 {
-        read_into(&mut tuple.source, socket, offset!(sock_v6_saddr));
-    } else {
-        read_into(socket::first_four(&mut tuple.source), socket, offset!(sock_saddr));
-    }
-}
-
 /// A packet was received.
 #[inline(always)]
 fn received(socket: u64, skb: u64) {
-    let family = socket::family(socket);
+    let socket = Socket::of(socket);
+    let family = socket.family();
     let of_internet = family == AF_INET || family == AF_INET6;
-    let protocol = socket::protocol(socket);
-    let echo = protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6;
-    if !of_internet || !(echo || socket::kind(socket) == SOCK_RAW) {
+    let echo = matches!(socket.protocol, IPPROTO_ICMP | IPPROTO_ICMPV6);
+    if !of_internet || !(echo || socket.kind == SOCK_RAW) {
         return;
     }
-    let Some(mut key) = flow::key(socket) else { return };
+    let Some(mut key) = flow::key(&socket) else { return };
     let head: u64 = read_or_zero(skb, offset!(skb_head));
     let network = head + u64::from(read_or_zero::<u16>(skb, offset!(skb_network_header)));
     if family == AF_INET6 {
@@ -147,5 +137,5 @@ fn received(socket: u64, skb: u64) {
         read_into(socket::first_four(&mut key.remote), network, 12);
     }
     let length: u32 = read_or_zero(skb, offset!(skb_len));
-    flow::count(subject::RAW, &key, Way::Received, length.into(), |tuple| local(socket, tuple));
+    flow::count(subject::RAW, &socket, &key, Way::Received, length.into(), |tuple| socket.local(&mut tuple.source));
 }

@@ -39,48 +39,127 @@ pub fn kind(socket: u64) -> u32 {
     u32::from(read_or_zero::<u16>(socket, offset!(sock_type)))
 }
 
-/// Whether the port numbers of a datagram socket mean ports.
-#[inline(always)]
-pub fn has_ports(socket: u64) -> bool {
-    matches!(protocol(socket), IPPROTO_UDP | IPPROTO_UDPLITE) && kind(socket) == SOCK_DGRAM
-}
-
 /// `sk->sk_family`, or 0.
 #[inline(always)]
 pub fn family(socket: u64) -> u16 {
     read_or_zero(socket, offset!(sock_family))
 }
 
-/// Writes the socket's own view into a zeroed tuple: source is local, destination remote. Leaves it zeroed
-/// for a socket that is not of the internet.
-#[inline(always)]
-pub fn tuple(socket: u64, tuple: &mut Tuple) {
-    // `struct sock_common` begins with what is asked for most; sockets of IPv6 have their addresses further on.
-    let common = Start::<3>::of(socket);
-    let family = common.get(offset!(sock_family));
-    if family == AF_INET {
-        *first_four(&mut tuple.source) = common.get(offset!(sock_saddr));
-        *first_four(&mut tuple.destination) = common.get(offset!(sock_daddr));
-    } else if family == AF_INET6 {
-        read_into(&mut tuple.source, socket, offset!(sock_v6_saddr));
-        read_into(&mut tuple.destination, socket, offset!(sock_v6_daddr));
-    } else {
-        return;
-    }
-    tuple.family = family;
-    tuple.protocol = protocol(socket);
-    tuple.source_port = common.get(offset!(sock_num));
-    tuple.destination_port = u16::from_be(common.get(offset!(sock_dport)));
+/// What is asked for most of a socket, copied at once.
+pub struct Socket {
+    /// The `struct sock`.
+    pub address: u64,
+    /// `struct sock_common` up to its network namespace; sockets of IPv6 have their addresses further on.
+    common: Start<7>,
+    /// `sk->sk_type`, or 0.
+    pub kind: u32,
+    /// `sk->sk_protocol`, or 0.
+    pub protocol: u16,
 }
 
-/// Writes into link-local addresses of the socket which interface they belong to (`Tuple::SCOPE_AT`).
-#[inline(always)]
-pub fn write_scopes(socket: u64, record: &mut Tuple) {
-    if record.family == AF_INET6 {
-        let device: u32 = read_or_zero(socket, offset!(sock_bound_dev));
-        for address in [&mut record.source, &mut record.destination] {
-            write_scope(address, device);
+impl Socket {
+    /// Zeroes where there is nothing at `address`.
+    #[inline(always)]
+    pub fn of(address: u64) -> Self {
+        let (kind, protocol) = if offset!(sock_protocol) == offset!(sock_type).wrapping_add(2) {
+            let [low, high, third, fourth] = read_or_zero::<[u8; 4]>(address, offset!(sock_type));
+            (u32::from(u16::from_ne_bytes([low, high])), u16::from_ne_bytes([third, fourth]))
+        } else {
+            (kind(address), protocol(address))
+        };
+        Self { address, common: Start::of(address), kind, protocol }
+    }
+
+    /// `sk->sk_family`, or 0.
+    #[inline(always)]
+    pub fn family(&self) -> u16 {
+        self.common.get(offset!(sock_family))
+    }
+
+    /// `sk->sk_num`: the local port, or 0 while none is bound.
+    #[inline(always)]
+    pub fn local_port(&self) -> u16 {
+        self.common.get(offset!(sock_num))
+    }
+
+    /// Whether the port numbers of a datagram socket mean ports.
+    #[inline(always)]
+    pub fn has_ports(&self) -> bool {
+        matches!(self.protocol, IPPROTO_UDP | IPPROTO_UDPLITE) && self.kind == SOCK_DGRAM
+    }
+
+    /// Inode number of its network namespace, or 0.
+    #[inline(always)]
+    pub fn netns(&self) -> u32 {
+        read_or_zero(self.common.get(offset!(sock_net)), offset!(net_inum))
+    }
+
+    /// Writes its own address into a zeroed one.
+    #[inline(always)]
+    pub fn local(&self, address: &mut [u8; 16]) {
+        if self.family() == AF_INET6 {
+            read_into(address, self.address, offset!(sock_v6_saddr));
+        } else {
+            *first_four(address) = self.common.get(offset!(sock_saddr));
         }
+    }
+
+    /// Writes its remote address into a zeroed one, and gives its remote port.
+    #[inline(always)]
+    pub fn remote(&self, address: &mut [u8; 16]) -> u16 {
+        if self.family() == AF_INET6 {
+            read_into(address, self.address, offset!(sock_v6_daddr));
+        } else {
+            *first_four(address) = self.common.get(offset!(sock_daddr));
+        }
+        u16::from_be(self.common.get(offset!(sock_dport)))
+    }
+
+    /// Writes its own view into a zeroed tuple: source is local, destination remote. Leaves it zeroed for a socket that
+    /// is not of the internet.
+    #[inline(always)]
+    pub fn write(&self, tuple: &mut Tuple) {
+        let family = self.family();
+        if !matches!(family, AF_INET | AF_INET6) {
+            return;
+        }
+        self.local(&mut tuple.source);
+        tuple.destination_port = self.remote(&mut tuple.destination);
+        tuple.family = family;
+        tuple.protocol = self.protocol;
+        tuple.source_port = self.local_port();
+    }
+
+    /// Writes into link-local addresses of the tuple which interface they belong to (`Tuple::SCOPE_AT`).
+    #[inline(always)]
+    pub fn write_scopes(&self, tuple: &mut Tuple) {
+        if tuple.family == AF_INET6 {
+            for address in [&mut tuple.source, &mut tuple.destination] {
+                write_scope(address, self.device());
+            }
+        }
+    }
+
+    /// [`Socket::write`] of one that is closed: it has given its port back by then, but remembers it.
+    #[inline(always)]
+    pub fn write_at_close(&self, tuple: &mut Tuple) {
+        self.write(tuple);
+        if tuple.source_port == 0 {
+            tuple.source_port = u16::from_be(read_or_zero(self.address, offset!(sock_sport)));
+        }
+    }
+
+    /// Index of the interface that it is bound to, or 0.
+    #[inline(always)]
+    pub fn device(&self) -> u32 {
+        self.common.get(offset!(sock_bound_dev))
+    }
+
+    /// Local and remote port, also when it is closed, as one number.
+    #[inline(always)]
+    pub fn ports(&self) -> u32 {
+        let local: u16 = read_or_zero(self.address, offset!(sock_sport));
+        u32::from(local) << 16 | u32::from(self.common.get::<u16>(offset!(sock_dport)))
     }
 }
 
@@ -97,23 +176,6 @@ pub fn write_scope(address: &mut [u8; 16], device: u32) {
 #[inline(always)]
 pub fn is_link_local(address: &[u8; 16]) -> bool {
     address[0] == 0xfe && address[1] & 0xc0 == 0x80
-}
-
-/// [`tuple`] of a socket that is closed: it has given its port back by then, but remembers it.
-#[inline(always)]
-pub fn tuple_at_close(socket: u64, record: &mut Tuple) {
-    tuple(socket, record);
-    if record.source_port == 0 {
-        record.source_port = u16::from_be(read_or_zero(socket, offset!(sock_sport)));
-    }
-}
-
-/// Local and remote port of a socket that may be closed, as one number.
-#[inline(always)]
-pub fn ports_at_close(socket: u64) -> u32 {
-    let local: u16 = read_or_zero(socket, offset!(sock_sport));
-    let remote: u16 = read_or_zero(socket, offset!(sock_dport));
-    u32::from(local) << 16 | u32::from(remote)
 }
 
 /// Inode number of the socket's network namespace, or 0.

@@ -17,7 +17,7 @@ use crate::{
     kernel::{offset, read_or_zero, without_kprobes},
     maps::{EVENTS, Followed, INFLIGHT, Inflight, SOCKETS, UNFOLLOWED, phase},
     owner,
-    socket::{self, IPPROTO_TCP},
+    socket::{self, IPPROTO_TCP, Socket},
     task,
 };
 
@@ -54,12 +54,13 @@ pub fn changed(ctx: &RawTracePointContext) {
 
 /// An attempt: the caller's own context.
 #[inline(always)]
-fn attempted(ctx: &RawTracePointContext, socket: u64) {
-    if socket::protocol(socket) != IPPROTO_TCP {
+fn attempted(ctx: &RawTracePointContext, address: u64) {
+    let socket = Socket::of(address);
+    if socket.protocol != IPPROTO_TCP {
         return;
     }
-    let call = call_on(socket);
-    if call.is_none() && was_counted_as_lost(socket) {
+    let call = call_on(address);
+    if call.is_none() && was_counted_as_lost(address) {
         return;
     }
     let known = call.is_some();
@@ -67,7 +68,7 @@ fn attempted(ctx: &RawTracePointContext, socket: u64) {
     // begins here.
     // SAFETY: a helper without arguments.
     let started_ns = call.as_ref().map_or_else(|| unsafe { bpf_ktime_get_ns() }, |call| call.started_ns);
-    let is_followed = connect::follow(socket, started_ns);
+    let is_followed = connect::follow(address, started_ns);
     if let Some(call) = call {
         call.phase = if is_followed { phase::FOLLOWED } else { phase::LOST };
     }
@@ -75,37 +76,38 @@ fn attempted(ctx: &RawTracePointContext, socket: u64) {
     let reported_later = known && !without_kprobes();
     if is_followed
         && !reported_later
-        && let Some(followed) = SOCKETS.get_ptr_mut(socket)
+        && let Some(followed) = SOCKETS.get_ptr_mut(address)
     {
         // SAFETY: the entry lives as long as its socket.
-        connect::announce(socket, unsafe { &mut *followed });
+        connect::announce(&socket, unsafe { &mut *followed });
     }
     debug!(ctx, "connect tgid {} errno 0", (bpf_get_current_pid_tgid() >> 32) as u32);
 }
 
 /// The handshake is complete.
 #[inline(always)]
-fn established(ctx: &RawTracePointContext, socket: u64, from: i32) {
+fn established(ctx: &RawTracePointContext, address: u64, from: i32) {
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };
-    if let Some(followed) = SOCKETS.get_ptr_mut(socket) {
+    if let Some(followed) = SOCKETS.get_ptr_mut(address) {
         // SAFETY: state changes of one socket are serialised by its lock.
         let followed = unsafe { &mut *followed };
         // From SYN_RECV: a simultaneous open.
         if followed.established_ns == 0 {
             followed.established_ns = now;
-            followed.ports = socket::ports_at_close(socket);
-            if followed.role != role::OUTBOUND || connect::announce(socket, followed) {
-                settle(ctx, socket, followed.started_ns, now, 1, 0);
+            let socket = Socket::of(address);
+            followed.ports = socket.ports();
+            if followed.role != role::OUTBOUND || connect::announce(&socket, followed) {
+                settle(ctx, &socket, followed.started_ns, now, 1, 0);
             }
             return;
         }
         // An earlier connection of a socket at this address: the kernel skipped the program at its end.
-        let _ = SOCKETS.remove(socket);
+        let _ = SOCKETS.remove(address);
     }
     // SYN_SENT: an attempt that was counted as lost or skipped, or older than the programs.
     if from == SYN_RECV {
-        arrived(socket, now);
+        arrived(address, now);
         debug!(ctx, "inbound connection at {}", now);
     }
 }
@@ -128,8 +130,9 @@ fn listens(ctx: &RawTracePointContext, socket: u64) {
 
 /// Follows a socket from here on, unless that cannot be told. Who listens is the current thread.
 #[inline(always)]
-fn begun(socket: u64, established_ns: u64, role: u32) {
-    if socket::protocol(socket) != IPPROTO_TCP {
+fn begun(address: u64, established_ns: u64, role: u32) {
+    let socket = Socket::of(address);
+    if socket.protocol != IPPROTO_TCP {
         return; // MPTCP's own socket above its TCP ones
     }
     // SAFETY: a helper without arguments.
@@ -137,26 +140,23 @@ fn begun(socket: u64, established_ns: u64, role: u32) {
     // SAFETY: integers and arrays of integers; nobody owns it yet.
     let mut followed: Followed = unsafe { core::mem::zeroed() };
     (followed.started_ns, followed.established_ns, followed.role) = (now, established_ns, role);
-    followed.ports = socket::ports_at_close(socket);
+    followed.ports = socket.ports();
     if role == role::LISTENER {
         task::write_current(&mut followed.owner);
     }
-    if SOCKETS.insert(socket, followed, 0).is_err() {
+    if SOCKETS.insert(address, followed, 0).is_err() {
         emit::lost(loss::SOCKETS_FULL, subject::CONNECTION);
         return;
     }
     let delivered = emit::submit(&EVENTS, subject::CONNECTION, |record: &mut ConnectRecord| {
         record.header = emit::header::<ConnectRecord>(kind::CONNECT, now);
-        record.key = ConnectionKey { socket, started_ns: now };
+        record.key = ConnectionKey { socket: address, started_ns: now };
         record.task = followed.owner;
-        socket::tuple(socket, &mut record.tuple);
-        socket::write_scopes(socket, &mut record.tuple);
-        record.netns = socket::netns(socket);
         record.role = role;
-        record.socket_type = socket::kind(socket);
+        connect::of_socket(&socket, record);
     });
     if !delivered {
-        let _ = SOCKETS.remove(socket);
+        let _ = SOCKETS.remove(address);
     }
 }
 
@@ -171,17 +171,18 @@ fn first_to_close(socket: u64, closer: u32) {
 
 /// The socket is over: a failure if nobody had answered, the end of the connection otherwise.
 #[inline(always)]
-fn closed(ctx: &RawTracePointContext, socket: u64, from: i32) {
+fn closed(ctx: &RawTracePointContext, address: u64, from: i32) {
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };
+    let socket = Socket::of(address);
     let (mut started_ns, mut established_ns, mut closer) = (0, 0, closer::NOBODY);
-    if let Some(followed) = SOCKETS.get_ptr_mut(socket) {
+    if let Some(followed) = SOCKETS.get_ptr_mut(address) {
         // SAFETY: state changes of one socket are serialised by its lock.
         let followed = unsafe { &mut *followed };
         if followed.established_ns == 0 {
-            return failed(ctx, socket, followed, now);
+            return failed(ctx, &socket, followed, now);
         }
-        let ports = socket::ports_at_close(socket);
+        let ports = socket.ports();
         // A listener has its port only after it began to listen.
         let is_listener = followed.role == role::LISTENER;
         let same = if is_listener { from == LISTEN } else { followed.ports == ports };
@@ -190,44 +191,44 @@ fn closed(ctx: &RawTracePointContext, socket: u64, from: i32) {
             followed.ports = ports;
             (started_ns, established_ns, closer) =
                 (followed.started_ns, followed.established_ns, followed.closer);
-            owner::remember_closed(socket, followed);
+            owner::remember_closed(address, followed);
         }
-        let _ = SOCKETS.remove(socket);
-    } else if matches!(from, SYN_SENT | SYN_RECV) || socket::protocol(socket) != IPPROTO_TCP {
+        let _ = SOCKETS.remove(address);
+    } else if matches!(from, SYN_SENT | SYN_RECV) || socket.protocol != IPPROTO_TCP {
         return; // it was counted as lost, or nothing had come of it
     }
     // One that was not followed is older than the programs: the server may know it by its tuple.
     emit::submit(&EVENTS, subject::CONNECTION, |record: &mut CloseRecord| {
         record.header = emit::header::<CloseRecord>(kind::CLOSE, now);
-        record.key = ConnectionKey { socket, started_ns };
-        socket::tuple_at_close(socket, &mut record.tuple);
-        socket::write_scopes(socket, &mut record.tuple);
+        record.key = ConnectionKey { socket: address, started_ns };
+        socket.write_at_close(&mut record.tuple);
+        socket.write_scopes(&mut record.tuple);
         record.established_ns = established_ns;
-        let sent: u64 = read_or_zero(socket, offset!(tcp_bytes_sent));
-        record.bytes_sent = sent.wrapping_sub(read_or_zero(socket, offset!(tcp_bytes_retrans)));
-        let flags: u64 = read_or_zero(socket, offset!(sock_flags));
-        let received: u64 = read_or_zero(socket, offset!(tcp_bytes_received));
+        let sent: u64 = read_or_zero(address, offset!(tcp_bytes_sent));
+        record.bytes_sent = sent.wrapping_sub(read_or_zero(address, offset!(tcp_bytes_retrans)));
+        let flags: u64 = read_or_zero(address, offset!(sock_flags));
+        let received: u64 = read_or_zero(address, offset!(tcp_bytes_received));
         // The kernel counts the peer's FIN as a byte.
         record.bytes_received = if flags & SOCK_DONE != 0 { received.saturating_sub(1) } else { received };
-        record.srtt_us = read_or_zero::<u32>(socket, offset!(tcp_srtt)) >> 3;
-        record.retransmits = read_or_zero(socket, offset!(tcp_total_retrans));
+        record.srtt_us = read_or_zero::<u32>(address, offset!(tcp_srtt)) >> 3;
+        record.retransmits = read_or_zero(address, offset!(tcp_total_retrans));
         record.closer = closer;
-        record.errno = read_or_zero(socket, offset!(sock_err));
-        record.netns = socket::netns(socket);
+        record.errno = read_or_zero(address, offset!(sock_err));
+        record.netns = socket.netns();
     });
     debug!(ctx, "close of the connection of {} closer {}", started_ns, closer);
 }
 
 /// An attempt came to nothing.
 #[inline(always)]
-fn failed(ctx: &RawTracePointContext, socket: u64, followed: &mut Followed, now: u64) {
-    let errno: u32 = read_or_zero(socket, offset!(sock_err));
+fn failed(ctx: &RawTracePointContext, socket: &Socket, followed: &mut Followed, now: u64) {
+    let errno: u32 = read_or_zero(socket.address, offset!(sock_err));
     // The return value of the call then tells what happened.
-    let told_by_return = errno == 0 && taken_back(socket);
+    let told_by_return = errno == 0 && taken_back(socket.address);
     if !told_by_return && (followed.role != role::OUTBOUND || connect::announce(socket, followed)) {
         settle(ctx, socket, followed.started_ns, now, 0, errno);
     }
-    let _ = SOCKETS.remove(socket);
+    let _ = SOCKETS.remove(socket.address);
 }
 
 /// Whether the kernel undid the attempt inside the very call that made it (no port was free, …).
@@ -259,14 +260,21 @@ fn call_on(socket: u64) -> Option<&'static mut Inflight> {
 }
 
 #[inline(always)]
-fn settle(ctx: &RawTracePointContext, socket: u64, started_ns: u64, now: u64, established: u32, errno: u32) {
+fn settle(
+    ctx: &RawTracePointContext,
+    socket: &Socket,
+    started_ns: u64,
+    now: u64,
+    established: u32,
+    errno: u32,
+) {
     emit::submit(&EVENTS, subject::CONNECTION, |record: &mut OutcomeRecord| {
         record.header = emit::header::<OutcomeRecord>(kind::OUTCOME, now);
-        record.key = ConnectionKey { socket, started_ns };
+        record.key = ConnectionKey { socket: socket.address, started_ns };
         record.established = established;
         record.errno = errno;
-        socket::tuple_at_close(socket, &mut record.tuple);
-        socket::write_scopes(socket, &mut record.tuple);
+        socket.write_at_close(&mut record.tuple);
+        socket.write_scopes(&mut record.tuple);
     });
     debug!(ctx, "outcome of the connect at {}: established {} errno {}", started_ns, established, errno);
 }

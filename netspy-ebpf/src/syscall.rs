@@ -1,6 +1,8 @@
-//! The rung without kprobes: the connect system call, entered and left. The attempt itself is reported by
-//! the socket's step to SYN_SENT (`state`); here is what only the call knows: when it began, the
-//! destination that it named, and an error that it returned before anything was sent.
+//! The connect system call, entered and left, where functions cannot be hooked. One program for every kind of socket:
+//! finding the socket costs more than what is then noted.
+//!
+//! An attempt of TCP is reported by its socket's step to SYN_SENT (`state`); here is what only the call knows: when it
+//! began, the destination that it named, and an error that it returned before anything was sent.
 
 use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user, generated::bpf_ktime_get_ns},
@@ -9,34 +11,54 @@ use aya_ebpf::{
 use netspy_common::{ConnectionKey, OutcomeRecord, kind, loss, subject};
 
 use crate::{
-    connect, emit, file,
-    maps::{EVENTS, INFLIGHT, Inflight, UNFOLLOWED, phase},
-    socket::{self, AF_INET, AF_INET6, IPPROTO_MPTCP, IPPROTO_TCP},
+    call, connect, datagram, emit,
+    file::File,
+    maps::{CONNECTS, EVENTS, INFLIGHT, Inflight, UNFOLLOWED, phase},
+    socket::{self, AF_INET, AF_INET6, IPPROTO_MPTCP, IPPROTO_TCP, SOCK_DGRAM, SOCK_RAW, Socket},
+    unix::{self, AF_UNIX},
 };
 
 /// Offsets in the tracepoints' records (events/syscalls/sys_{enter,exit}_connect/format).
-pub const ENTER_FD: usize = 16;
-pub const ENTER_ADDRESS: usize = 24;
-pub const ENTER_LENGTH: usize = 32;
-pub const EXIT_RETURNED: usize = 16;
+const ENTER_FD: usize = 16;
+const ENTER_ADDRESS: usize = 24;
+const ENTER_LENGTH: usize = 32;
+const EXIT_RETURNED: usize = 16;
 
-/// Notes that the current thread is inside connect on a TCP socket.
+/// Whether calls on such a socket are asked for here: another rung may serve them (`netspy_common::subject`).
+#[inline(always)]
+fn is_asked_for(subject: u32) -> bool {
+    CONNECTS.get(0).is_some_and(|subjects| subjects & (1 << subject) != 0)
+}
+
+/// Notes that the current thread is inside connect.
 #[inline(always)]
 pub fn enter(ctx: &TracePointContext) {
     // SAFETY: constant offsets inside the tracepoint's record.
-    let (Ok(fd), Ok(address)) =
-        (unsafe { ctx.read_at::<u64>(ENTER_FD) }, unsafe { ctx.read_at::<u64>(ENTER_ADDRESS) })
-    else {
-        return;
+    let (fd, address, length) = unsafe {
+        (ctx.read_at::<u64>(ENTER_FD), ctx.read_at(ENTER_ADDRESS), ctx.read_at::<u64>(ENTER_LENGTH))
     };
+    let (Ok(fd), Ok(address), Ok(length)) = (fd, address, length) else { return };
+    let Some(file) = File::of(fd & 0xffff_ffff) else { return };
+    let socket = Socket::of(file.socket());
+    let of_internet = matches!(socket.family(), AF_INET | AF_INET6);
+    if of_internet && matches!(socket.protocol, IPPROTO_TCP | IPPROTO_MPTCP) {
+        if file.is_unconnected() && is_asked_for(subject::CONNECTION) {
+            enter_tcp(socket.address, address);
+        }
+    } else if of_internet && matches!(socket.kind, SOCK_DGRAM | SOCK_RAW) {
+        if is_asked_for(subject::UDP) {
+            call::enter(subject::UDP, socket.address, address, 0);
+        }
+    } else if socket.family() == AF_UNIX && is_asked_for(subject::UNIX) {
+        call::enter(subject::UNIX, socket.address, address, length as i32);
+    }
+}
+
+#[inline(always)]
+fn enter_tcp(socket: u64, address: u64) {
     // SAFETY: the helper checks the address.
     let Ok(family) = (unsafe { bpf_probe_read_user(address as *const u16) }) else { return };
     if family != AF_INET && family != AF_INET6 {
-        return;
-    }
-    let socket = file::unconnected_socket(fd & 0xffff_ffff);
-    let protocol = socket::protocol(socket);
-    if socket == 0 || (protocol != IPPROTO_TCP && protocol != IPPROTO_MPTCP) {
         return;
     }
     let read = |target: &mut [u8; 16], at| {
@@ -59,6 +81,22 @@ pub fn enter(ctx: &TracePointContext) {
 /// Reports what only the return value says.
 #[inline(always)]
 pub fn leave(ctx: &TracePointContext) {
+    // SAFETY: a constant offset inside the tracepoint's record.
+    let returned = unsafe { ctx.read_at::<i64>(EXIT_RETURNED) }.unwrap_or(0) as i32;
+    let is_expected = |family| is_asked_for(if family == AF_UNIX { subject::UNIX } else { subject::UDP });
+    if let Some((call, socket)) = call::leave(is_expected) {
+        if socket.family() == AF_UNIX {
+            unix::returned_from_syscall(&call, &socket, returned);
+        } else {
+            datagram::returned_from_syscall(&call, &socket, returned);
+        }
+    } else if is_asked_for(subject::CONNECTION) {
+        leave_tcp(returned);
+    }
+}
+
+#[inline(always)]
+fn leave_tcp(returned: i32) {
     let thread = bpf_get_current_pid_tgid();
     // SAFETY: the entry is this thread's own; copied before it is removed.
     let Some(call) = (unsafe { INFLIGHT.get(thread) }).copied() else {
@@ -66,12 +104,10 @@ pub fn leave(ctx: &TracePointContext) {
         return;
     };
     let _ = INFLIGHT.remove(thread);
-    // SAFETY: a constant offset inside the tracepoint's record.
-    let returned = unsafe { ctx.read_at::<i64>(EXIT_RETURNED) }.unwrap_or(0);
     if returned >= 0 {
         return;
     }
-    let errno = returned.unsigned_abs() as u32;
+    let errno = returned.unsigned_abs();
     if call.phase == phase::CALLED {
         connect::refused(&call, errno);
     } else if call.phase == phase::TAKEN_BACK {

@@ -12,7 +12,7 @@ use crate::{
     limit::{self, Counted},
     owner::Owner,
     packet::{self, Packet},
-    socket::{self, IPPROTO_TCP},
+    socket::{self, IPPROTO_TCP, Socket},
 };
 
 /// The kernel sent a segment again, or tried to.
@@ -77,7 +77,7 @@ pub fn report(kind: u16, reason: u32, owner: &Owner, fill: impl FnOnce(&mut Trou
 /// Writes the two ends of a socket of TCP, this machine's first.
 #[inline(always)]
 fn of_socket(socket: u64, tuple: &mut Tuple) {
-    socket::tuple_at_close(socket, tuple);
+    Socket::of(socket).write_at_close(tuple);
     tuple.protocol = IPPROTO_TCP;
 }
 

@@ -15,7 +15,7 @@ use crate::{
     flow::{self, Way},
     kernel::{offset, read_into, read_or_zero},
     maps::{EVENTS, FLOWS},
-    socket::{self, AF_INET, AF_INET6},
+    socket::{self, AF_INET, AF_INET6, Socket},
 };
 
 /// `TCP_ESTABLISHED` (include/net/tcp_states.h): of a datagram socket, that it is connected.
@@ -146,11 +146,11 @@ impl Datagram {
 /// In the sender's context.
 #[inline(always)]
 fn sent(skb: u64, v6: bool) {
-    let socket: u64 = read_or_zero(skb, offset!(skb_sk));
-    if !socket::has_ports(socket) {
+    let socket = Socket::of(read_or_zero(skb, offset!(skb_sk)));
+    if !socket.has_ports() {
         return;
     }
-    let Some(mut key) = flow::key(socket) else { return };
+    let Some(mut key) = flow::key(&socket) else { return };
     let datagram = Datagram::of(skb, v6);
     key.port = datagram.end(1, key.family, &mut key.remote);
     if v6 && socket::is_link_local(&key.remote) {
@@ -160,7 +160,7 @@ fn sent(skb: u64, v6: bool) {
     let length: u32 = read_or_zero(skb, offset!(skb_len));
     let payload = length.saturating_sub(datagram.between + HEADER);
     let family = key.family;
-    flow::count(subject::UDP, &key, Way::Sent, payload.into(), |tuple: &mut Tuple| {
+    flow::count(subject::UDP, &socket, &key, Way::Sent, payload.into(), |tuple: &mut Tuple| {
         tuple.source_port = datagram.end(0, family, &mut tuple.source);
     });
 }
@@ -168,10 +168,11 @@ fn sent(skb: u64, v6: bool) {
 /// In the receiver's context. A length below zero means that it only peeked.
 #[inline(always)]
 fn received(socket: u64, skb: u64, length: i32) {
-    if length < 0 || !socket::has_ports(socket) {
+    let socket = Socket::of(socket);
+    if length < 0 || !socket.has_ports() {
         return;
     }
-    let Some(mut key) = flow::key(socket) else { return };
+    let Some(mut key) = flow::key(&socket) else { return };
     let v6 = read_or_zero::<u16>(skb, offset!(skb_protocol)) == 0x86dd_u16.to_be();
     let datagram = Datagram::of(skb, v6);
     key.port = datagram.end(0, key.family, &mut key.remote);
@@ -180,7 +181,7 @@ fn received(socket: u64, skb: u64, length: i32) {
         key.scope = read_or_zero(skb, offset!(skb_cb));
     }
     let family = key.family;
-    flow::count(subject::UDP, &key, Way::Received, u64::from(length.unsigned_abs()), |tuple: &mut Tuple| {
+    flow::count(subject::UDP, &socket, &key, Way::Received, u64::from(length.unsigned_abs()), |tuple: &mut Tuple| {
         tuple.source_port = datagram.end(1, family, &mut tuple.source);
     });
 }
@@ -188,12 +189,16 @@ fn received(socket: u64, skb: u64, length: i32) {
 /// The network reported an error to a socket: of a connected one its flow is known.
 #[inline(always)]
 fn failed(socket: u64) {
-    if socket::state(socket) != CONNECTED || !socket::has_ports(socket) {
+    if socket::state(socket) != CONNECTED {
         return;
     }
-    let Some(key) = flow::connected_key(socket) else { return };
+    let socket = Socket::of(socket);
+    if !socket.has_ports() {
+        return;
+    }
+    let Some(key) = flow::connected_key(&socket) else { return };
     let Some(flow) = FLOWS.get_ptr_mut(&key) else { return };
-    let errno = read_or_zero(socket, offset!(sock_err));
+    let errno = read_or_zero(socket.address, offset!(sock_err));
     // SAFETY: the socket's errors come one after the other.
     unsafe {
         if (*flow).errno == 0 {
@@ -206,21 +211,22 @@ fn failed(socket: u64) {
 /// A socket is closed: whatever was sent and received through it was counted.
 #[inline(always)]
 fn released(socket: u64) {
-    let family = socket::family(socket);
-    let bound = read_or_zero::<u16>(socket, offset!(sock_num)) != 0;
+    let socket = Socket::of(socket);
+    let family = socket.family();
+    let bound = socket.local_port() != 0;
     // Without a local port nothing was sent or received.
     if !bound || (family != AF_INET && family != AF_INET6) {
         return;
     }
-    let inode = flow::inode(socket);
+    let inode = flow::inode(socket.address);
     if inode == 0 {
         return;
     }
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };
-    let subject = if socket::has_ports(socket) { subject::UDP } else { subject::RAW };
+    let subject = if socket.has_ports() { subject::UDP } else { subject::RAW };
     emit::submit(&EVENTS, subject, |record: &mut ReleaseRecord| {
         record.header = emit::header::<ReleaseRecord>(kind::RELEASE, now);
-        (record.socket, record.inode) = (socket, inode);
+        (record.socket, record.inode) = (socket.address, inode);
     });
 }

@@ -6,21 +6,20 @@
 
 use aya_ebpf::{
     helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_kernel, bpf_probe_read_user},
-    macros::{fentry, fexit, kprobe, kretprobe, tracepoint},
-    programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext, TracePointContext},
+    macros::{fentry, fexit, kprobe, kretprobe},
+    programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext},
 };
 use netspy_common::{ConnectionKey, UNIX_PATH_LEN, UnixRecord, kind, subject};
 
 use crate::{
-    call, emit, file,
+    call, emit,
     kernel::{offset, read_or_zero},
-    maps::EVENTS,
-    socket::{self, AF_INET, AF_INET6},
-    syscall::{ENTER_ADDRESS, ENTER_FD, ENTER_LENGTH, EXIT_RETURNED},
+    maps::{Call, EVENTS},
+    socket::Socket,
     task,
 };
 
-const AF_UNIX: u16 = 1;
+pub const AF_UNIX: u16 = 1;
 
 /// `struct sockaddr_un` (uapi/linux/un.h).
 #[repr(C)]
@@ -42,7 +41,7 @@ pub fn unix_enter_kprobe(ctx: ProbeContext) -> u32 {
 /// Their return.
 #[kretprobe]
 pub fn unix_return_kprobe(ctx: RetProbeContext) -> u32 {
-    leave(ctx.ret(), copy_kernel);
+    leave(ctx.ret());
     0
 }
 
@@ -56,7 +55,7 @@ pub fn unix_stream_enter_fentry(ctx: FEntryContext) -> i32 {
 /// Its return, which follows the four arguments.
 #[fexit]
 pub fn unix_stream_return_fexit(ctx: FExitContext) -> i32 {
-    leave(ctx.arg(4), copy_kernel);
+    leave(ctx.arg(4));
     0
 }
 
@@ -70,47 +69,26 @@ pub fn unix_dgram_enter_fentry(ctx: FEntryContext) -> i32 {
 /// Its return.
 #[fexit]
 pub fn unix_dgram_return_fexit(ctx: FExitContext) -> i32 {
-    leave(ctx.arg(4), copy_kernel);
+    leave(ctx.arg(4));
     0
 }
 
-/// `syscalls:sys_enter_connect`, where functions cannot be hooked.
-#[tracepoint]
-pub fn unix_enter_syscall(ctx: TracePointContext) -> u32 {
-    // SAFETY: constant offsets inside the tracepoint's record.
-    let (fd, address, length) = unsafe {
-        (ctx.read_at::<u64>(ENTER_FD), ctx.read_at(ENTER_ADDRESS), ctx.read_at::<u64>(ENTER_LENGTH))
-    };
-    if let (Ok(fd), Ok(address), Ok(length)) = (fd, address, length) {
-        // Finding the socket costs more than the address, which tells nearly always: only a program that mistakes one kind
-        // of socket for the other gives a UNIX socket such an address, and is refused (`EINVAL`).
-        let mut family = [0; 2];
-        copy_user(family.as_mut_ptr(), 2, address);
-        if matches!(u16::from_ne_bytes(family), AF_INET | AF_INET6) {
-            return 0;
-        }
-        let socket = file::socket(fd & 0xffff_ffff);
-        if socket::family(socket) == AF_UNIX {
-            call::enter(subject::UNIX, socket, address, length as i32);
-        }
-    }
-    0
+/// Where functions cannot be hooked: the system call, whose address is in the caller's memory.
+#[inline(always)]
+pub fn returned_from_syscall(call: &Call, socket: &Socket, returned: i32) {
+    report(call, socket, returned, copy_user);
 }
 
-/// `syscalls:sys_exit_connect`
-#[tracepoint]
-pub fn unix_return_syscall(ctx: TracePointContext) -> u32 {
-    // SAFETY: a constant offset inside the tracepoint's record.
-    if let Ok(returned) = unsafe { ctx.read_at::<i64>(EXIT_RETURNED) } {
-        leave(returned as i32, copy_user);
+#[inline(always)]
+fn leave(returned: i32) {
+    if let Some((call, socket)) = call::leave(|family| family == AF_UNIX) {
+        report(&call, &socket, returned, copy_kernel);
     }
-    0
 }
 
 /// Reports what the call came to; `copy(target, length, source)` copies from where the address is.
 #[inline(always)]
-fn leave(returned: i32, copy: impl Fn(*mut u8, u32, u64) -> bool) {
-    let Some(call) = call::leave(&[AF_UNIX]) else { return };
+fn report(call: &Call, socket: &Socket, returned: i32, copy: impl Fn(*mut u8, u32, u64) -> bool) {
     let mut family = [0; 2];
     copy(family.as_mut_ptr(), 2, call.argument);
     let is_unix = u16::from_ne_bytes(family) == AF_UNIX;
@@ -124,8 +102,8 @@ fn leave(returned: i32, copy: impl Fn(*mut u8, u32, u64) -> bool) {
         record.key = ConnectionKey { socket: call.socket, started_ns: call.started_ns };
         task::write_current(&mut record.task);
         record.errno = if returned < 0 { returned.unsigned_abs() } else { 0 };
-        record.netns = socket::netns(call.socket);
-        record.socket_type = socket::kind(call.socket);
+        record.netns = socket.netns();
+        record.socket_type = socket.kind;
         if returned == 0 {
             record.peer_pid = peer_pid(call.socket);
         }

@@ -57,8 +57,8 @@ unsafe impl aya::Pod for Call {}
 
 /// A program whose skipped runs the kernel counts.
 pub(super) struct Watched {
-    /// Event that it serves.
-    pub(super) event: &'static str,
+    /// Events that it serves.
+    pub(super) events: Vec<&'static str>,
     /// Its descriptor, open as long as the program is loaded.
     pub(super) fd: RawFd,
     /// Skipped runs when they were last read.
@@ -94,7 +94,10 @@ impl Ledger {
 
     /// The programs of this event are gone.
     pub(super) fn forget(&mut self, event: &str) {
-        self.watched.retain(|program| program.event != event);
+        for program in &mut self.watched {
+            program.events.retain(|served| *served != event);
+        }
+        self.watched.retain(|program| !program.events.is_empty());
     }
 
     /// Reads every counter and hands over what has been added.
@@ -115,7 +118,11 @@ impl Ledger {
             let count = total.saturating_sub(program.counted);
             program.counted = total;
             if count > 0 {
-                let kind = LossKind::from_name(program.event).unwrap_or(LossKind::Unknown);
+                // One that serves several does not say which of them it was skipped for.
+                let kind = match program.events[..] {
+                    [event] => LossKind::from_name(event).unwrap_or(LossKind::Unknown),
+                    _ => LossKind::Unknown,
+                };
                 take(Input::Lost { monotonic_ns: now_ns, place: LossPlace::Skipped, kind, count });
             }
         }

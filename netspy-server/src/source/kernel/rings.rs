@@ -22,7 +22,7 @@ use tracing_log::log::Log;
 use super::{
     counts::Counts,
     flows::{self, FlowMap},
-    ladder::unload,
+    ladder::{stop_connects, unload},
     ledger::Ledger,
 };
 use crate::domain::{FlowReading, Input, Ring, Source};
@@ -90,8 +90,14 @@ impl KernelSource {
     /// Detaches the programs of an event.
     pub(super) fn unload(&mut self, event: &str) {
         self.ledger.forget(event);
-        for program in self.programs.extract_if(.., |(name, _)| *name == event).flat_map(|(_, used)| used) {
-            unload(&mut self.ebpf, program);
+        let gone: Vec<_> = self.programs.extract_if(.., |(name, _)| *name == event).collect();
+        for program in gone.into_iter().flat_map(|(_, used)| used) {
+            if !self.programs.iter().any(|(_, used)| used.contains(&program)) {
+                unload(&mut self.ebpf, program);
+            }
+        }
+        if let Err(error) = stop_connects(&mut self.ebpf, event) {
+            tracing::warn!(%error, event, "what is known to be wrong cannot be stopped in the kernel");
         }
     }
 

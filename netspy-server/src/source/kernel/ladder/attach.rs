@@ -4,9 +4,10 @@ use std::{cell::OnceCell, io};
 
 use aya::{
     Btf, Ebpf,
+    maps::{Array, MapError},
     programs::{FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint, TracePoint},
 };
-use netspy_common::KernelLayout;
+use netspy_common::{KernelLayout, subject};
 use thiserror::Error;
 
 use super::{
@@ -29,6 +30,9 @@ pub(super) enum RungError {
     /// Needed for function entry.
     #[error("the kernel's functions cannot be looked up by type: {0}")]
     Functions(String),
+    /// The map that says which events are served.
+    #[error("a map cannot be written: {0}")]
+    Map(#[from] MapError),
     /// What it builds on is not there.
     #[error("it needs the event {0}, which is not traced")]
     BuiltOn(&'static str),
@@ -135,6 +139,18 @@ impl<'a> Attacher<'a> {
         .map_err(RungError::Tracefs)?
     }
 
+    /// The programs of the connect system call, which serve several events, for this one.
+    pub(super) fn connect_calls(&mut self, event: &'static str) -> Result<(), RungError> {
+        let programs = [("connect_exit", "sys_exit_connect"), ("connect_enter", "sys_enter_connect")];
+        if serve_connects(self.ebpf, |served| served)? == 0 {
+            self.syscalls(&programs)?;
+        } else {
+            self.used.extend(programs.map(|(program, _)| program));
+        }
+        serve_connects(self.ebpf, |served| served | connects_of(event))?;
+        Ok(())
+    }
+
     /// The programs that it attached.
     pub(super) fn into_used(mut self) -> Vec<&'static str> {
         self.used.dedup(); // one program may serve several system calls
@@ -147,6 +163,31 @@ impl<'a> Attacher<'a> {
             unload(self.ebpf, program);
         }
     }
+}
+
+/// The programs of the connect system call serve this event no longer.
+pub(in super::super) fn stop_connects(ebpf: &mut Ebpf, event: &str) -> Result<(), MapError> {
+    serve_connects(ebpf, |served| served & !connects_of(event)).map(drop)
+}
+
+/// The bit of an event in the map `CONNECTS`, if its rung may be the connect system call.
+fn connects_of(event: &str) -> u32 {
+    match event {
+        "connection" => 1 << subject::CONNECTION,
+        "unix" => 1 << subject::UNIX,
+        "udp" => 1 << subject::UDP,
+        _ => 0,
+    }
+}
+
+/// Changes which events the programs of the connect system call serve, and says which they serve now.
+fn serve_connects(ebpf: &mut Ebpf, change: impl FnOnce(u32) -> u32) -> Result<u32, MapError> {
+    let map =
+        ebpf.map_mut("CONNECTS").ok_or_else(|| MapError::InvalidName { name: "CONNECTS".to_owned() })?;
+    let mut connects = Array::try_from(map)?;
+    let served = change(connects.get(&0, 0)?);
+    connects.set(0, served, 0)?;
+    Ok(served)
 }
 
 /// Detaches and unloads a program; one that was never loaded stays as it is.

@@ -73,11 +73,7 @@ pub(super) const OTHERS: &[Event] = &[
             (Rung::Fentry, unix_by_fentry),
             (Rung::Tracepoint, |to| {
                 to.require(FILE_FIELDS)?;
-                to.syscalls(&[
-                    ("unix_return_syscall", "sys_exit_connect"),
-                    ("unix_enter_syscall", "sys_enter_connect"),
-                ])?;
-                Ok(None)
+                to.connect_calls("unix").map(|()| None)
             }),
         ],
     },
@@ -89,10 +85,7 @@ pub(super) const OTHERS: &[Event] = &[
             (Rung::Fentry, udp_by_fentry),
             (Rung::Tracepoint, |to| {
                 to.require(FILE_FIELDS)?;
-                to.syscalls(&[
-                    ("datagram_return_syscall", "sys_exit_connect"),
-                    ("datagram_enter_syscall", "sys_enter_connect"),
-                ])?;
+                to.connect_calls("udp")?;
                 Ok(Some("connects only, without what is sent, received and closed".to_owned()))
             }),
         ],
@@ -233,8 +226,7 @@ fn connects_by_kprobe(to: &mut Attacher<'_>) -> Result<Option<String>, RungError
 fn connects_by_tracepoint(to: &mut Attacher<'_>) -> Result<Option<String>, RungError> {
     to.require(FILE_FIELDS)?;
     to.raw_tracepoint("socket_state", "inet_sock_set_state")?;
-    to.syscalls(&[("connect_exit", "sys_exit_connect"), ("connect_enter", "sys_enter_connect")])?;
-    Ok(None)
+    to.connect_calls("connection").map(|()| None)
 }
 
 /// The end first: what is never reported to begin must not stay for ever.

@@ -21,7 +21,7 @@ use aya_log::EbpfLogger;
 use netspy_common::{KernelLayout, MAX_FLOWS, MAX_INFLIGHT, MAX_SOCKETS};
 use thiserror::Error;
 
-pub(super) use self::attach::unload;
+pub(super) use self::attach::{stop_connects, unload};
 use self::{
     attach::{Attacher, RungError},
     events::{Attach, BUILT_ON, CONNECTION, Event, OTHERS, PROCESS, Rung, SKIPS_SHOW_ELSEWHERE, TOLD},
@@ -362,18 +362,22 @@ impl<'a> Ladder<'a> {
 
     /// The programs whose skipped runs are to be counted; remarks on events of which the kernel does not count them.
     fn watched(&mut self, ebpf: &Ebpf, programs: &[(&'static str, Vec<&'static str>)]) -> Vec<Watched> {
-        let mut watched = Vec::new();
+        let mut watched: Vec<Watched> = Vec::new();
         let names = programs.iter().flat_map(|(event, used)| used.iter().map(move |name| (*event, *name)));
         for (event, name) in names.filter(|(_, name)| !SKIPS_SHOW_ELSEWHERE.contains(name)) {
             let Some(program) = ebpf.program(name) else { continue };
             let probe = matches!(program, Program::KProbe(_) | Program::TracePoint(_));
             let fd = program.fd().map_or(-1, |fd| fd.as_fd().as_raw_fd());
+            let known = watched.iter_mut().find(|known| known.fd == fd);
             match skipped_runs(fd) {
                 Some(_) if probe && !self.facts.counts_skipped_probes => self.remark(
                     event,
                     "this kernel does not count the probes' runs that it skips (it came with 6.7)",
                 ),
-                Some(counted) => watched.push(Watched { event, fd, counted }),
+                Some(counted) => match known {
+                    Some(known) => known.events.push(event),
+                    None => watched.push(Watched { events: vec![event], fd, counted }),
+                },
                 None => {
                     self.remark(
                         event,
