@@ -9,13 +9,12 @@ use crate::{
     socket::Socket,
 };
 
-/// Notes that the current thread is inside a call on `socket`; `subject` is what is lost if that is impossible.
+/// Notes that the current thread is inside this call, from now on; `subject` is what is lost if that is impossible.
 #[inline(always)]
-pub fn enter(subject: u32, socket: u64, argument: u64, length: i32) {
+pub fn enter(subject: u32, mut call: Call) {
     let thread = bpf_get_current_pid_tgid();
     // SAFETY: a helper without arguments.
-    let started_ns = unsafe { bpf_ktime_get_ns() };
-    let call = Call { socket, argument, length: u64::from(length.cast_unsigned()), started_ns };
+    call.started_ns = unsafe { bpf_ktime_get_ns() };
     match CALLS.insert(thread, call, BPF_NOEXIST) {
         Ok(()) => {}
         Err(EEXIST) => {

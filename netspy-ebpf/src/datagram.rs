@@ -15,7 +15,7 @@ use crate::{
     call, connect, flow,
     kernel::read_into,
     maps::Call,
-    socket::{self, AF_INET, AF_INET6, Socket},
+    socket::{self, AF_INET, AF_INET6, CONNECTED, Socket},
 };
 
 /// `int __ip4_datagram_connect(struct sock *sk, struct sockaddr *uaddr, int addr_len)` (net/ipv4/datagram.c)
@@ -24,7 +24,7 @@ pub fn datagram_v4_enter_kprobe(ctx: ProbeContext) -> u32 {
     if let (Some(socket), Some(address)) = (ctx.arg(0), ctx.arg(1))
         && socket::family(socket) == AF_INET
     {
-        call::enter(subject::UDP, socket, address, 0);
+        call::enter(subject::UDP, Call { socket, argument: address, ..Call::default() });
     }
     0
 }
@@ -33,7 +33,7 @@ pub fn datagram_v4_enter_kprobe(ctx: ProbeContext) -> u32 {
 #[kprobe]
 pub fn datagram_v6_enter_kprobe(ctx: ProbeContext) -> u32 {
     if let (Some(socket), Some(address)) = (ctx.arg(0), ctx.arg(1)) {
-        call::enter(subject::UDP, socket, address, 0);
+        call::enter(subject::UDP, Call { socket, argument: address, ..Call::default() });
     }
     0
 }
@@ -57,9 +57,9 @@ pub fn datagram_v6_return_kprobe(ctx: RetProbeContext) -> u32 {
 pub fn datagram_v4_fexit(ctx: FExitContext) -> i32 {
     let socket = Socket::of(ctx.arg(0));
     if socket.family() == AF_INET {
-        // SAFETY: a helper without arguments.
-        let now = unsafe { bpf_ktime_get_ns() };
-        report(&socket, now, ctx.arg(3), true, |target, at| read_into(target, ctx.arg::<u64>(1) + at, 0));
+        report(&socket, &begun_now(), ctx.arg(3), true, |target, at| {
+            read_into(target, ctx.arg::<u64>(1) + at, 0)
+        });
     }
     0
 }
@@ -67,21 +67,26 @@ pub fn datagram_v4_fexit(ctx: FExitContext) -> i32 {
 /// The second likewise.
 #[fexit]
 pub fn datagram_v6_fexit(ctx: FExitContext) -> i32 {
-    // SAFETY: a helper without arguments.
-    let now = unsafe { bpf_ktime_get_ns() };
-    report(&Socket::of(ctx.arg(0)), now, ctx.arg(3), true, |target, at| read_into(target, ctx.arg::<u64>(1) + at, 0));
+    report(&Socket::of(ctx.arg(0)), &begun_now(), ctx.arg(3), true, |target, at| {
+        read_into(target, ctx.arg::<u64>(1) + at, 0)
+    });
     0
+}
+
+/// A call of which only the return is seen.
+#[inline(always)]
+fn begun_now() -> Call {
+    // SAFETY: a helper without arguments.
+    Call { started_ns: unsafe { bpf_ktime_get_ns() }, ..Call::default() }
 }
 
 /// Where functions cannot be hooked: the system call, whose address is in the caller's memory.
 #[inline(always)]
 pub fn returned_from_syscall(call: &Call, socket: &Socket, returned: i32) {
-    // SAFETY: the helper checks the address.
-    let family = unsafe { bpf_probe_read_user(call.argument as *const u16) }.unwrap_or(0);
-    if returned == 0 && family != AF_INET && family != AF_INET6 {
+    if returned == 0 && socket.state() != CONNECTED {
         return; // AF_UNSPEC takes the peer away
     }
-    report(socket, call.started_ns, returned, false, |target, at| {
+    report(socket, call, returned, false, |target, at| {
         // SAFETY: the helper checks the address; sixteen bytes from 0 and from 8 lie in a sockaddr.
         if let Ok(bytes) = unsafe { bpf_probe_read_user((call.argument + at) as *const [u8; 16]) } {
             *target = bytes;
@@ -92,15 +97,13 @@ pub fn returned_from_syscall(call: &Call, socket: &Socket, returned: i32) {
 #[inline(always)]
 fn leave(of: u16, returned: i32) {
     let Some((call, socket)) = call::leave(|family| family == of) else { return };
-    report(&socket, call.started_ns, returned, true, |target, at| {
-        read_into(target, call.argument + at, 0)
-    });
+    report(&socket, &call, returned, true, |target, at| read_into(target, call.argument + at, 0));
 }
 
 /// Reports a connect; `read(target, offset)` reads the address that the caller gave.
 #[inline(always)]
-fn report(socket: &Socket, started_ns: u64, returned: i32, watched: bool, read: impl Fn(&mut [u8; 16], u64)) {
-    let Some(mut key) = flow::connected_key(socket) else { return };
+fn report(socket: &Socket, call: &Call, returned: i32, watched: bool, read: impl Fn(&mut [u8; 16], u64)) {
+    let Some(mut key) = flow::connected_key(socket, call.inode) else { return };
     let errno = if returned < 0 { returned.unsigned_abs() } else { 0 };
     if errno != 0 {
         // The socket was not connected: the remote end is what the caller named.
@@ -116,7 +119,7 @@ fn report(socket: &Socket, started_ns: u64, returned: i32, watched: bool, read: 
         key.port = 0;
     }
     let subject = if has_ports { subject::UDP } else { subject::RAW };
-    flow::report(subject, socket, &key, started_ns, role::OUTBOUND, errno, |record| {
+    flow::report(subject, socket, &key, call.started_ns, role::OUTBOUND, errno, |record| {
         record.watched = u32::from(watched);
         if errno == 0 {
             socket.write(&mut record.tuple);

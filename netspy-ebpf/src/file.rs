@@ -34,6 +34,12 @@ impl File {
         self.0.get(offset!(socket_sk))
     }
 
+    /// Its inode number.
+    #[inline(always)]
+    pub fn inode(&self) -> u64 {
+        self.0.get(offset!(socket_inode))
+    }
+
     /// Whether no connect is under way on it.
     #[inline(always)]
     pub fn is_unconnected(&self) -> bool {

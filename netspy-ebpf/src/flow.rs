@@ -27,16 +27,16 @@ pub fn inode(socket: u64) -> u64 {
 
 /// A key without its remote end; `None` for a socket that is no process's.
 #[inline(always)]
-pub fn key(socket: &Socket) -> Option<FlowKey> {
-    let inode = inode(socket.address);
+pub fn key(socket: &Socket, known_inode: u64) -> Option<FlowKey> {
+    let inode = if known_inode == 0 { inode(socket.address) } else { known_inode };
     let (socket, family) = (socket.address, socket.family());
     (inode != 0).then_some(FlowKey { socket, inode, remote: [0; 16], port: 0, family, scope: 0 })
 }
 
 /// The key of a connected socket's flow.
 #[inline(always)]
-pub fn connected_key(socket: &Socket) -> Option<FlowKey> {
-    let mut key = key(socket)?;
+pub fn connected_key(socket: &Socket, known_inode: u64) -> Option<FlowKey> {
+    let mut key = key(socket, known_inode)?;
     key.port = socket.remote(&mut key.remote);
     if key.family == AF_INET6 && socket::is_link_local(&key.remote) {
         key.scope = socket.device();
@@ -63,7 +63,7 @@ pub fn of_packet(socket: u64, tuple: &Tuple, interface: u32) -> Option<&'static 
     if !socket.has_ports() {
         return None;
     }
-    let mut key = key(&socket)?;
+    let mut key = key(&socket, 0)?;
     for received in [false, true] {
         let (address, port) = if received {
             (&tuple.source, tuple.source_port)

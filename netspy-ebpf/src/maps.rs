@@ -48,13 +48,15 @@ pub static UNFOLLOWED: LruHashMap<u64, u64> = LruHashMap::with_max_entries(MAX_I
 
 /// A thread inside a call of another kind of socket: connect, or send.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub struct Call {
     /// The `struct sock`.
     pub socket: u64,
+    /// Inode number of its file, or 0 where that was not looked up.
+    pub inode: u64,
     /// The address or message that it was given, in memory that stays until the call returns.
     pub argument: u64,
-    /// Length of the address in bytes.
+    /// Length of the address of a UNIX socket in bytes.
     pub length: u64,
     /// When the call began.
     pub started_ns: u64,

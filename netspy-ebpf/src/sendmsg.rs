@@ -12,6 +12,7 @@ use crate::{
     call,
     flow::{self, Way},
     kernel::{offset, read_into, read_or_zero},
+    maps::Call,
     socket::{self, AF_INET, AF_INET6, IPPROTO_ICMP, IPPROTO_ICMPV6, SOCK_RAW, Socket},
 };
 
@@ -25,7 +26,7 @@ const ERESTARTSYS: u32 = 512;
 #[kprobe]
 pub fn raw_send_kprobe(ctx: ProbeContext) -> u32 {
     if let (Some(socket), Some(message)) = (ctx.arg(0), ctx.arg(1)) {
-        call::enter(subject::RAW, socket, message, 0);
+        call::enter(subject::RAW, Call { socket, argument: message, ..Call::default() });
     }
     0
 }
@@ -98,7 +99,7 @@ fn sent(socket: &Socket, message: u64, started_ns: u64, returned: i32) {
 /// The flow that a message belongs to: its own address, or that of a connected socket.
 #[inline(always)]
 fn remote(socket: &Socket, message: u64) -> Option<FlowKey> {
-    let mut key = flow::connected_key(socket)?;
+    let mut key = flow::connected_key(socket, 0)?;
     key.port = 0;
     let name: u64 = read_or_zero(message, offset!(msg_name));
     if name != 0 {
@@ -124,7 +125,7 @@ fn received(socket: u64, skb: u64) {
     if !of_internet || !(echo || socket.kind == SOCK_RAW) {
         return;
     }
-    let Some(mut key) = flow::key(&socket) else { return };
+    let Some(mut key) = flow::key(&socket, 0) else { return };
     let head: u64 = read_or_zero(skb, offset!(skb_head));
     let network = head + u64::from(read_or_zero::<u16>(skb, offset!(skb_network_header)));
     if family == AF_INET6 {
@@ -137,5 +138,7 @@ fn received(socket: u64, skb: u64) {
         read_into(socket::first_four(&mut key.remote), network, 12);
     }
     let length: u32 = read_or_zero(skb, offset!(skb_len));
-    flow::count(subject::RAW, &socket, &key, Way::Received, length.into(), |tuple| socket.local(&mut tuple.source));
+    flow::count(subject::RAW, &socket, &key, Way::Received, length.into(), |tuple| {
+        socket.local(&mut tuple.source)
+    });
 }

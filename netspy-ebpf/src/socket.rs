@@ -7,6 +7,7 @@ use crate::kernel::{Start, offset, read_into, read_or_zero};
 pub const AF_INET: u16 = 2;
 pub const AF_INET6: u16 = 10;
 pub const IPPROTO_ICMP: u16 = 1;
+pub const SOCK_STREAM: u32 = 1;
 pub const SOCK_DGRAM: u32 = 2;
 pub const SOCK_RAW: u32 = 3;
 pub const IPPROTO_TCP: u16 = 6;
@@ -14,6 +15,8 @@ pub const IPPROTO_UDP: u16 = 17;
 pub const IPPROTO_ICMPV6: u16 = 58;
 pub const IPPROTO_UDPLITE: u16 = 136;
 pub const IPPROTO_MPTCP: u16 = 262;
+/// State of a datagram socket that is connected: `TCP_ESTABLISHED` (include/net/tcp_states.h).
+pub const CONNECTED: u8 = 1;
 
 /// `sk->sk_protocol`, or 0.
 #[inline(always)]
@@ -33,10 +36,15 @@ pub fn state(socket: u64) -> u8 {
     read_or_zero(socket, offset!(sock_state))
 }
 
-/// `sk->sk_type`, or 0.
+/// `sk->sk_type` and `sk->sk_protocol`, or zeroes: neighbours on the kernels known so far.
 #[inline(always)]
-pub fn kind(socket: u64) -> u32 {
-    u32::from(read_or_zero::<u16>(socket, offset!(sock_type)))
+pub fn kind_and_protocol(socket: u64) -> (u32, u16) {
+    if offset!(sock_protocol) == offset!(sock_type).wrapping_add(2) {
+        let [low, high, third, fourth] = read_or_zero::<[u8; 4]>(socket, offset!(sock_type));
+        (u32::from(u16::from_ne_bytes([low, high])), u16::from_ne_bytes([third, fourth]))
+    } else {
+        (u32::from(read_or_zero::<u16>(socket, offset!(sock_type))), protocol(socket))
+    }
 }
 
 /// `sk->sk_family`, or 0.
@@ -61,12 +69,7 @@ impl Socket {
     /// Zeroes where there is nothing at `address`.
     #[inline(always)]
     pub fn of(address: u64) -> Self {
-        let (kind, protocol) = if offset!(sock_protocol) == offset!(sock_type).wrapping_add(2) {
-            let [low, high, third, fourth] = read_or_zero::<[u8; 4]>(address, offset!(sock_type));
-            (u32::from(u16::from_ne_bytes([low, high])), u16::from_ne_bytes([third, fourth]))
-        } else {
-            (kind(address), protocol(address))
-        };
+        let (kind, protocol) = kind_and_protocol(address);
         Self { address, common: Start::of(address), kind, protocol }
     }
 
@@ -74,6 +77,12 @@ impl Socket {
     #[inline(always)]
     pub fn family(&self) -> u16 {
         self.common.get(offset!(sock_family))
+    }
+
+    /// `sk->sk_state`, or 0.
+    #[inline(always)]
+    pub fn state(&self) -> u8 {
+        self.common.get(offset!(sock_state))
     }
 
     /// `sk->sk_num`: the local port, or 0 while none is bound.

@@ -13,8 +13,8 @@ use netspy_common::{ConnectionKey, OutcomeRecord, kind, loss, subject};
 use crate::{
     call, connect, datagram, emit,
     file::File,
-    maps::{CONNECTS, EVENTS, INFLIGHT, Inflight, UNFOLLOWED, phase},
-    socket::{self, AF_INET, AF_INET6, IPPROTO_MPTCP, IPPROTO_TCP, SOCK_DGRAM, SOCK_RAW, Socket},
+    maps::{CONNECTS, Call, EVENTS, INFLIGHT, Inflight, SOCKETS, UNFOLLOWED, phase},
+    socket::{self, AF_INET, AF_INET6, IPPROTO_MPTCP, IPPROTO_TCP, SOCK_DGRAM, SOCK_RAW, SOCK_STREAM},
     unix::{self, AF_UNIX},
 };
 
@@ -23,6 +23,12 @@ const ENTER_FD: usize = 16;
 const ENTER_ADDRESS: usize = 24;
 const ENTER_LENGTH: usize = 32;
 const EXIT_RETURNED: usize = 16;
+
+/// Errors of a connect that is not over (uapi/asm-generic/errno.h, linux/errno.h): from the last on, all of them.
+const EINTR: u32 = 4;
+const EALREADY: u32 = 114;
+const EINPROGRESS: u32 = 115;
+const ERESTARTSYS: u32 = 512;
 
 /// Whether calls on such a socket are asked for here: another rung may serve them (`netspy_common::subject`).
 #[inline(always)]
@@ -39,30 +45,45 @@ pub fn enter(ctx: &TracePointContext) {
     };
     let (Ok(fd), Ok(address), Ok(length)) = (fd, address, length) else { return };
     let Some(file) = File::of(fd & 0xffff_ffff) else { return };
-    let socket = Socket::of(file.socket());
-    let of_internet = matches!(socket.family(), AF_INET | AF_INET6);
-    if of_internet && matches!(socket.protocol, IPPROTO_TCP | IPPROTO_MPTCP) {
+    let socket = file.socket();
+    let (kind, protocol) = socket::kind_and_protocol(socket);
+    if kind == SOCK_STREAM && matches!(protocol, IPPROTO_TCP | IPPROTO_MPTCP) {
         if file.is_unconnected() && is_asked_for(subject::CONNECTION) {
-            enter_tcp(socket.address, address);
+            enter_tcp(socket, address);
         }
-    } else if of_internet && matches!(socket.kind, SOCK_DGRAM | SOCK_RAW) {
-        if is_asked_for(subject::UDP) {
-            call::enter(subject::UDP, socket.address, address, 0);
-        }
-    } else if socket.family() == AF_UNIX && is_asked_for(subject::UNIX) {
-        call::enter(subject::UNIX, socket.address, address, length as i32);
+        return;
+    }
+    let family = socket::family(socket);
+    let call = Call { socket, argument: address, ..Call::default() };
+    if family == AF_UNIX && is_asked_for(subject::UNIX) {
+        call::enter(subject::UNIX, Call { length, ..call });
+    } else if matches!(family, AF_INET | AF_INET6)
+        && matches!(kind, SOCK_DGRAM | SOCK_RAW)
+        && is_asked_for(subject::UDP)
+    {
+        call::enter(subject::UDP, Call { inode: file.inode(), ..call });
     }
 }
 
 #[inline(always)]
 fn enter_tcp(socket: u64, address: u64) {
-    // SAFETY: the helper checks the address.
-    let Ok(family) = (unsafe { bpf_probe_read_user(address as *const u16) }) else { return };
+    // SAFETY: the helper checks the address; a call with fewer bytes than `sockaddr_in` has fails.
+    let start = unsafe { bpf_probe_read_user(address as *const [u8; 16]) }.unwrap_or_else(|_| {
+        let mut start = [0; 16];
+        // SAFETY: as above.
+        [start[0], start[1]] = unsafe { bpf_probe_read_user(address as *const [u8; 2]) }.unwrap_or_default();
+        start
+    });
+    let family = u16::from_ne_bytes([start[0], start[1]]);
     if family != AF_INET && family != AF_INET6 {
         return;
     }
     let read = |target: &mut [u8; 16], at| {
-        // SAFETY: the helper checks the address; sixteen bytes from 0, 8 and 12 lie in a sockaddr.
+        if at == 0 {
+            *target = start;
+            return;
+        }
+        // SAFETY: the helper checks the address; sixteen bytes from 8 and 12 lie in a sockaddr_in6.
         if let Ok(bytes) = unsafe { bpf_probe_read_user((address + at) as *const [u8; 16]) } {
             *target = bytes;
         }
@@ -83,7 +104,11 @@ fn enter_tcp(socket: u64, address: u64) {
 pub fn leave(ctx: &TracePointContext) {
     // SAFETY: a constant offset inside the tracepoint's record.
     let returned = unsafe { ctx.read_at::<i64>(EXIT_RETURNED) }.unwrap_or(0) as i32;
-    let is_expected = |family| is_asked_for(if family == AF_UNIX { subject::UNIX } else { subject::UDP });
+    let is_expected = |family| match family {
+        AF_UNIX => is_asked_for(subject::UNIX),
+        AF_INET | AF_INET6 => is_asked_for(subject::UDP),
+        _ => false,
+    };
     if let Some((call, socket)) = call::leave(is_expected) {
         if socket.family() == AF_UNIX {
             unix::returned_from_syscall(&call, &socket, returned);
@@ -110,7 +135,7 @@ fn leave_tcp(returned: i32) {
     let errno = returned.unsigned_abs();
     if call.phase == phase::CALLED {
         connect::refused(&call, errno);
-    } else if call.phase == phase::TAKEN_BACK {
+    } else if call.phase == phase::TAKEN_BACK || was_skipped(&call, errno) {
         // SAFETY: a helper without arguments.
         let now = unsafe { bpf_ktime_get_ns() };
         emit::submit(&EVENTS, subject::CONNECTION, |record: &mut OutcomeRecord| {
@@ -119,4 +144,19 @@ fn leave_tcp(returned: i32) {
             record.errno = errno;
         });
     }
+}
+
+/// Whether the kernel skipped the program that follows the socket when the attempt came to nothing: the return is then
+/// the last that can tell.
+#[inline(always)]
+fn was_skipped(call: &Inflight, errno: u32) -> bool {
+    if call.phase != phase::FOLLOWED || matches!(errno, EINTR | EALREADY | EINPROGRESS | ERESTARTSYS..) {
+        return false; // it goes on
+    }
+    // SAFETY: copied at once.
+    let is_followed = unsafe { SOCKETS.get(call.socket) }.is_some_and(|it| it.started_ns == call.started_ns);
+    if is_followed {
+        let _ = SOCKETS.remove(call.socket);
+    }
+    is_followed
 }

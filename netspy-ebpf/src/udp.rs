@@ -15,11 +15,9 @@ use crate::{
     flow::{self, Way},
     kernel::{offset, read_into, read_or_zero},
     maps::{EVENTS, FLOWS},
-    socket::{self, AF_INET, AF_INET6, Socket},
+    socket::{self, AF_INET, AF_INET6, CONNECTED, Socket},
 };
 
-/// `TCP_ESTABLISHED` (include/net/tcp_states.h): of a datagram socket, that it is connected.
-const CONNECTED: u8 = 1;
 /// Bytes of a UDP header (RFC 768).
 const HEADER: u32 = 8;
 /// Where a UDP header has its source port and, two bytes on, its destination port.
@@ -150,7 +148,7 @@ fn sent(skb: u64, v6: bool) {
     if !socket.has_ports() {
         return;
     }
-    let Some(mut key) = flow::key(&socket) else { return };
+    let Some(mut key) = flow::key(&socket, 0) else { return };
     let datagram = Datagram::of(skb, v6);
     key.port = datagram.end(1, key.family, &mut key.remote);
     if v6 && socket::is_link_local(&key.remote) {
@@ -172,7 +170,7 @@ fn received(socket: u64, skb: u64, length: i32) {
     if length < 0 || !socket.has_ports() {
         return;
     }
-    let Some(mut key) = flow::key(&socket) else { return };
+    let Some(mut key) = flow::key(&socket, 0) else { return };
     let v6 = read_or_zero::<u16>(skb, offset!(skb_protocol)) == 0x86dd_u16.to_be();
     let datagram = Datagram::of(skb, v6);
     key.port = datagram.end(0, key.family, &mut key.remote);
@@ -181,22 +179,26 @@ fn received(socket: u64, skb: u64, length: i32) {
         key.scope = read_or_zero(skb, offset!(skb_cb));
     }
     let family = key.family;
-    flow::count(subject::UDP, &socket, &key, Way::Received, u64::from(length.unsigned_abs()), |tuple: &mut Tuple| {
-        tuple.source_port = datagram.end(1, family, &mut tuple.source);
-    });
+    flow::count(
+        subject::UDP,
+        &socket,
+        &key,
+        Way::Received,
+        u64::from(length.unsigned_abs()),
+        |tuple: &mut Tuple| {
+            tuple.source_port = datagram.end(1, family, &mut tuple.source);
+        },
+    );
 }
 
 /// The network reported an error to a socket: of a connected one its flow is known.
 #[inline(always)]
 fn failed(socket: u64) {
-    if socket::state(socket) != CONNECTED {
-        return;
-    }
     let socket = Socket::of(socket);
-    if !socket.has_ports() {
+    if socket.state() != CONNECTED || !socket.has_ports() {
         return;
     }
-    let Some(key) = flow::connected_key(&socket) else { return };
+    let Some(key) = flow::connected_key(&socket, 0) else { return };
     let Some(flow) = FLOWS.get_ptr_mut(&key) else { return };
     let errno = read_or_zero(socket.address, offset!(sock_err));
     // SAFETY: the socket's errors come one after the other.

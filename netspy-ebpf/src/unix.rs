@@ -32,8 +32,8 @@ struct Address {
 /// `unix_dgram_connect` alike (net/unix/af_unix.c)
 #[kprobe]
 pub fn unix_enter_kprobe(ctx: ProbeContext) -> u32 {
-    if let (Some(socket), Some(address), Some(length)) = (ctx.arg(0), ctx.arg(1), ctx.arg::<i32>(2)) {
-        call::enter(subject::UNIX, read_or_zero(socket, offset!(socket_sk)), address, length);
+    if let (Some(socket), Some(address), Some(length)) = (ctx.arg(0), ctx.arg(1), ctx.arg(2)) {
+        called(socket, address, length);
     }
     0
 }
@@ -48,7 +48,7 @@ pub fn unix_return_kprobe(ctx: RetProbeContext) -> u32 {
 /// The same on a kernel without kprobes.
 #[fentry]
 pub fn unix_stream_enter_fentry(ctx: FEntryContext) -> i32 {
-    call::enter(subject::UNIX, read_or_zero(ctx.arg(0), offset!(socket_sk)), ctx.arg(1), ctx.arg(2));
+    called(ctx.arg(0), ctx.arg(1), ctx.arg(2));
     0
 }
 
@@ -62,7 +62,7 @@ pub fn unix_stream_return_fexit(ctx: FExitContext) -> i32 {
 /// `unix_dgram_connect` on a kernel without kprobes: a program is loaded for one function.
 #[fentry]
 pub fn unix_dgram_enter_fentry(ctx: FEntryContext) -> i32 {
-    call::enter(subject::UNIX, read_or_zero(ctx.arg(0), offset!(socket_sk)), ctx.arg(1), ctx.arg(2));
+    called(ctx.arg(0), ctx.arg(1), ctx.arg(2));
     0
 }
 
@@ -71,6 +71,13 @@ pub fn unix_dgram_enter_fentry(ctx: FEntryContext) -> i32 {
 pub fn unix_dgram_return_fexit(ctx: FExitContext) -> i32 {
     leave(ctx.arg(4));
     0
+}
+
+/// Notes that the current thread is inside connect on a `struct socket`.
+#[inline(always)]
+fn called(socket: u64, argument: u64, length: i32) {
+    let socket = read_or_zero(socket, offset!(socket_sk));
+    call::enter(subject::UNIX, Call { socket, argument, length: length as u64, ..Call::default() });
 }
 
 /// Where functions cannot be hooked: the system call, whose address is in the caller's memory.
