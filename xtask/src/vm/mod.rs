@@ -35,6 +35,10 @@ use crate::workspace;
 /// Guests that run at once: each has two processors, and emulation needs a real one for each.
 const BOOTS_AT_ONCE: usize = 2;
 
+/// An emulated processor may trip over code that the kernel rewrites while it boots ("Oops: int3"): that says nothing
+/// about netspy, which has not run then.
+const BOOT_TRIES: usize = 3;
+
 /// Debian packages that the job needs on the host, whatever the guest's processor.
 const PACKAGES: &[Package] = &[
     Package { debian: "binutils", provides: "readelf" },
@@ -217,8 +221,17 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 fn boot_one(root: &Path, programs: &Programs, series: &'static Series, plan: &Plan) -> Outcome {
     let started = Instant::now();
     let directory = plan.architecture.directory(root).join("boot").join(series.name);
-    let booted = kernel::ensure(root, plan.architecture, series)
-        .and_then(|kernel| boot::run(&directory, programs, series, &kernel, plan));
+    let booted = kernel::ensure(root, plan.architecture, series).and_then(|kernel| {
+        let mut transcript = boot::run(&directory, programs, series, &kernel, plan)?;
+        for _ in 1..BOOT_TRIES {
+            if transcript.began() {
+                break;
+            }
+            println!("{}: the kernel ended before anything ran, so once more", series.name);
+            transcript = boot::run(&directory, programs, series, &kernel, plan)?;
+        }
+        Ok(transcript)
+    });
     let seconds = started.elapsed().as_secs_f32();
     let mut outcome = Outcome::default();
     let transcript = match booted {
