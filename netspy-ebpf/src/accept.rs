@@ -14,7 +14,7 @@ use crate::{
     emit,
     file::File,
     maps::{EVENTS, SOCKETS},
-    socket::{self, IPPROTO_TCP},
+    socket::{self, IPPROTO_TCP, Socket},
     state, task,
 };
 
@@ -59,7 +59,7 @@ fn accepted(graft: u64) {
             if socket::protocol(socket) != IPPROTO_TCP || socket::state(socket) != state::SYN_RECV as u8 {
                 return;
             }
-            state::arrived(socket, 0);
+            state::arrived(&Socket::of(socket), 0);
             let Some(followed) = SOCKETS.get_ptr_mut(socket) else { return };
             followed
         }

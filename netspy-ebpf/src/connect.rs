@@ -15,7 +15,7 @@ use netspy_common::{ConnectRecord, ConnectionKey, kind, loss, role, subject};
 
 use crate::{
     emit,
-    kernel::read_into,
+    kernel::{Struct, read_into},
     maps::{BPF_NOEXIST, EEXIST, EVENTS, Followed, INFLIGHT, Inflight, SOCKETS, UNFOLLOWED, phase},
     socket::{self, AF_INET, AF_INET6, IPPROTO_TCP, Socket},
     task,
@@ -101,7 +101,7 @@ pub fn follow(socket: u64, started_ns: u64) -> bool {
 
 /// Reports the beginning of a followed attempt, once; `false` where that was lost, and with it all of it.
 #[inline(always)]
-pub fn announce(socket: &Socket, followed: &mut Followed) -> bool {
+pub fn announce<S: Struct>(socket: &Socket<S>, followed: &mut Followed) -> bool {
     if followed.reported != 0 {
         return true;
     }
@@ -122,7 +122,7 @@ pub fn announce(socket: &Socket, followed: &mut Followed) -> bool {
 
 /// What a connection's or a listener's socket says about itself when it begins.
 #[inline(always)]
-pub fn of_socket(socket: &Socket, record: &mut ConnectRecord) {
+pub fn of_socket<S: Struct>(socket: &Socket<S>, record: &mut ConnectRecord) {
     record.netns = socket.netns();
     record.socket_type = socket.kind;
     socket.write(&mut record.tuple);

@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::generated::bpf_get_current_task;
 
-use crate::kernel::{Start, offset, read_or_zero};
+use crate::kernel::{Start, Struct, offset, read_or_zero};
 
 /// `SS_UNCONNECTED` (include/uapi/linux/net.h): connect has not been called on it, or not successfully.
 const SS_UNCONNECTED: u32 = 1;

@@ -39,8 +39,17 @@ pub fn read<T: Copy>(base: u64, offset: u32) -> Option<T> {
     unsafe { helpers::bpf_probe_read_kernel((base + u64::from(offset)) as *const T) }.ok()
 }
 
-/// The first `WORDS` eight bytes of one of the kernel's structs, copied at once: each copy costs more than what it
-/// copies.
+/// One of the kernel's structs.
+pub trait Struct {
+    /// The field at `offset`; zeroes where the kernel has none.
+    fn get<T: Copy + Default>(&self, offset: u32) -> T;
+
+    /// The field at `offset` of the struct that the field at `pointer` points to.
+    fn follow<T: Copy + Default>(&self, pointer: u32, offset: u32) -> T;
+}
+
+/// The first `WORDS` eight bytes of a struct of which only the address is known, copied at once: each copy costs more
+/// than what it copies.
 pub struct Start<const WORDS: usize> {
     base: u64,
     bytes: MaybeUninit<[u64; WORDS]>,
@@ -55,15 +64,52 @@ impl<const WORDS: usize> Start<WORDS> {
         unsafe { bpf_probe_read_kernel(bytes.as_mut_ptr().cast(), WORDS as u32 * 8, base as *const c_void) };
         Self { base, bytes }
     }
+}
 
-    /// The field at `offset`: from the copy if it is in there, like [`read_or_zero`] otherwise.
+impl<const WORDS: usize> Struct for Start<WORDS> {
+    /// From the copy if it is in there, like [`read_or_zero`] otherwise.
     #[inline(always)]
-    pub fn get<T: Copy + Default>(&self, offset: u32) -> T {
+    fn get<T: Copy + Default>(&self, offset: u32) -> T {
         if offset as usize + size_of::<T>() > WORDS * 8 {
             return read_or_zero(self.base, offset);
         }
-        // SAFETY: it lies in the copy, which is as much aligned as the struct; `T` is an integer.
+        // SAFETY: it lies in the copy, which is as much aligned as the struct; `T` is of integers.
         unsafe { self.bytes.as_ptr().cast::<u8>().add(offset as usize).cast::<T>().read() }
+    }
+
+    #[inline(always)]
+    fn follow<T: Copy + Default>(&self, pointer: u32, offset: u32) -> T {
+        read_or_zero(self.get(pointer), offset)
+    }
+}
+
+/// A struct whose type the verifier knows, and so lets a program load from: twenty times as fast as a copy.
+#[derive(Clone, Copy)]
+pub struct Typed(u64);
+
+impl Typed {
+    /// # Safety
+    ///
+    /// The verifier must know `pointer` as one to a struct of the kernel, or the program is refused.
+    #[inline(always)]
+    pub unsafe fn of(pointer: u64) -> Self {
+        Self(pointer)
+    }
+}
+
+impl Struct for Typed {
+    #[inline(always)]
+    fn get<T: Copy + Default>(&self, offset: u32) -> T {
+        if offset == MISSING {
+            return T::default();
+        }
+        // SAFETY: the verifier checks that it is a field; where the pointer is null the kernel loads zeroes.
+        unsafe { ((self.0 + u64::from(offset)) as *const T).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn follow<T: Copy + Default>(&self, pointer: u32, offset: u32) -> T {
+        Self(self.get(pointer)).get(offset)
     }
 }
 

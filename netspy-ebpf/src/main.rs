@@ -35,8 +35,10 @@ mod udp;
 mod unix;
 
 use aya_ebpf::{
-    macros::{kprobe, kretprobe, raw_tracepoint, tracepoint},
-    programs::{ProbeContext, RawTracePointContext, RetProbeContext, TracePointContext},
+    macros::{btf_tracepoint, kprobe, kretprobe, raw_tracepoint, tracepoint},
+    programs::{
+        BtfTracePointContext, ProbeContext, RawTracePointContext, RetProbeContext, TracePointContext,
+    },
 };
 
 /// `int tcp_v4_connect(struct sock *sk, struct sockaddr *uaddr, int addr_len)` (net/ipv4/tcp_ipv4.c)
@@ -82,8 +84,8 @@ pub fn connect_exit(ctx: TracePointContext) -> u32 {
 }
 
 /// `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`
-#[raw_tracepoint]
-pub fn socket_state(ctx: RawTracePointContext) -> i32 {
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn socket_state(ctx: BtfTracePointContext) -> i32 {
     state::changed(&ctx);
     0
 }

@@ -1,8 +1,11 @@
 //! What a `struct sock` says about itself.
 
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::bpf_skc_to_tcp_sock;
 use netspy_common::Tuple;
 
-use crate::kernel::{Start, offset, read_into, read_or_zero};
+use crate::kernel::{Start, Struct, Typed, offset, read_or_zero};
 
 pub const AF_INET: u16 = 2;
 pub const AF_INET6: u16 = 10;
@@ -53,12 +56,15 @@ pub fn family(socket: u64) -> u16 {
     read_or_zero(socket, offset!(sock_family))
 }
 
-/// What is asked for most of a socket, copied at once.
-pub struct Socket {
+/// Words of eight bytes that hold `struct sock_common` up to its network namespace; sockets of IPv6 have their addresses
+/// further on.
+const COMMON: usize = 7;
+
+/// What is asked for most of a socket.
+pub struct Socket<S = Start<COMMON>> {
     /// The `struct sock`.
     pub address: u64,
-    /// `struct sock_common` up to its network namespace; sockets of IPv6 have their addresses further on.
-    common: Start<7>,
+    fields: S,
     /// `sk->sk_type`, or 0.
     pub kind: u32,
     /// `sk->sk_protocol`, or 0.
@@ -66,29 +72,53 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Zeroes where there is nothing at `address`.
+    /// Copied at once. Zeroes where there is nothing at `address`.
     #[inline(always)]
     pub fn of(address: u64) -> Self {
         let (kind, protocol) = kind_and_protocol(address);
-        Self { address, common: Start::of(address), kind, protocol }
+        Self { address, fields: Start::of(address), kind, protocol }
+    }
+}
+
+impl Socket<Typed> {
+    /// The TCP socket at `socket`, of which the verifier must know that it is one; `None` for one of another protocol.
+    #[inline(always)]
+    pub fn of_tcp(socket: u64) -> Option<Self> {
+        // SAFETY: the helper checks what it is given.
+        let address = unsafe { bpf_skc_to_tcp_sock(socket as *mut c_void) } as u64;
+        if address == 0 {
+            return None;
+        }
+        // SAFETY: the helper returns a `struct tcp_sock`.
+        let fields = unsafe { Typed::of(address) };
+        let kind = u32::from(fields.get::<u16>(offset!(sock_type)));
+        Some(Self { address, fields, kind, protocol: IPPROTO_TCP })
+    }
+}
+
+impl<S: Struct> Socket<S> {
+    /// Any of its fields; zeroes where the kernel has none.
+    #[inline(always)]
+    pub fn get<T: Copy + Default>(&self, offset: u32) -> T {
+        self.fields.get(offset)
     }
 
     /// `sk->sk_family`, or 0.
     #[inline(always)]
     pub fn family(&self) -> u16 {
-        self.common.get(offset!(sock_family))
+        self.get(offset!(sock_family))
     }
 
     /// `sk->sk_state`, or 0.
     #[inline(always)]
     pub fn state(&self) -> u8 {
-        self.common.get(offset!(sock_state))
+        self.get(offset!(sock_state))
     }
 
     /// `sk->sk_num`: the local port, or 0 while none is bound.
     #[inline(always)]
     pub fn local_port(&self) -> u16 {
-        self.common.get(offset!(sock_num))
+        self.get(offset!(sock_num))
     }
 
     /// Whether the port numbers of a datagram socket mean ports.
@@ -100,16 +130,16 @@ impl Socket {
     /// Inode number of its network namespace, or 0.
     #[inline(always)]
     pub fn netns(&self) -> u32 {
-        read_or_zero(self.common.get(offset!(sock_net)), offset!(net_inum))
+        self.fields.follow(offset!(sock_net), offset!(net_inum))
     }
 
     /// Writes its own address into a zeroed one.
     #[inline(always)]
     pub fn local(&self, address: &mut [u8; 16]) {
         if self.family() == AF_INET6 {
-            read_into(address, self.address, offset!(sock_v6_saddr));
+            write_v6(address, self.get(offset!(sock_v6_saddr)));
         } else {
-            *first_four(address) = self.common.get(offset!(sock_saddr));
+            *first_four(address) = self.get(offset!(sock_saddr));
         }
     }
 
@@ -117,11 +147,11 @@ impl Socket {
     #[inline(always)]
     pub fn remote(&self, address: &mut [u8; 16]) -> u16 {
         if self.family() == AF_INET6 {
-            read_into(address, self.address, offset!(sock_v6_daddr));
+            write_v6(address, self.get(offset!(sock_v6_daddr)));
         } else {
-            *first_four(address) = self.common.get(offset!(sock_daddr));
+            *first_four(address) = self.get(offset!(sock_daddr));
         }
-        u16::from_be(self.common.get(offset!(sock_dport)))
+        u16::from_be(self.get(offset!(sock_dport)))
     }
 
     /// Writes its own view into a zeroed tuple: source is local, destination remote. Leaves it zeroed for a socket that
@@ -154,22 +184,29 @@ impl Socket {
     pub fn write_at_close(&self, tuple: &mut Tuple) {
         self.write(tuple);
         if tuple.source_port == 0 {
-            tuple.source_port = u16::from_be(read_or_zero(self.address, offset!(sock_sport)));
+            tuple.source_port = u16::from_be(self.get(offset!(sock_sport)));
         }
     }
 
     /// Index of the interface that it is bound to, or 0.
     #[inline(always)]
     pub fn device(&self) -> u32 {
-        self.common.get(offset!(sock_bound_dev))
+        self.get(offset!(sock_bound_dev))
     }
 
     /// Local and remote port, also when it is closed, as one number.
     #[inline(always)]
     pub fn ports(&self) -> u32 {
-        let local: u16 = read_or_zero(self.address, offset!(sock_sport));
-        u32::from(local) << 16 | u32::from(self.common.get::<u16>(offset!(sock_dport)))
+        let local: u16 = self.get(offset!(sock_sport));
+        u32::from(local) << 16 | u32::from(self.get::<u16>(offset!(sock_dport)))
     }
+}
+
+/// An IPv6 address as the kernel's words.
+#[inline(always)]
+fn write_v6(address: &mut [u8; 16], words: [u32; 4]) {
+    // SAFETY: four words are sixteen bytes, and an array of bytes may be written at any address.
+    unsafe { (&raw mut *address).cast::<[u32; 4]>().write_unaligned(words) };
 }
 
 /// Writes the interface into the address if that is link-local.

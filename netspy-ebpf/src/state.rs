@@ -3,9 +3,11 @@
 //! They run in softirq as often as in the caller's context: the owner is the one who was remembered under
 //! the socket, never `current`; only the step to SYN_SENT is always the caller's.
 
+use core::ffi::c_void;
+
 use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_ns},
-    programs::RawTracePointContext,
+    programs::BtfTracePointContext,
 };
 use aya_log_ebpf::debug;
 use netspy_common::{
@@ -14,10 +16,10 @@ use netspy_common::{
 
 use crate::{
     connect, emit,
-    kernel::{offset, read_or_zero, without_kprobes},
+    kernel::{Struct, Typed, offset, without_kprobes},
     maps::{EVENTS, Followed, INFLIGHT, Inflight, SOCKETS, UNFOLLOWED, phase},
     owner,
-    socket::{self, IPPROTO_TCP, Socket},
+    socket::{self, Socket},
     task,
 };
 
@@ -33,32 +35,35 @@ const LISTEN: i32 = 10;
 /// Bit of `sk->sk_flags` that says that the peer's FIN was received (`SOCK_DONE`, include/net/sock.h).
 const SOCK_DONE: u64 = 1 << 1;
 
+/// A socket as the tracepoint gives it.
+type TcpSocket = Socket<Typed>;
+
 /// A socket went from one state to another.
 #[inline(always)]
-pub fn changed(ctx: &RawTracePointContext) {
+pub fn changed(ctx: &BtfTracePointContext) {
     let (from, to): (i32, i32) = (ctx.arg(1), ctx.arg(2));
+    let Some(socket) = Socket::of_tcp(ctx.arg::<*const c_void>(0) as u64) else {
+        return; // among others MPTCP's own socket above its TCP ones
+    };
     if to == SYN_SENT && from == CLOSE {
-        attempted(ctx, ctx.arg(0));
+        attempted(ctx, &socket);
     } else if to == ESTABLISHED && (from == SYN_SENT || from == SYN_RECV) {
-        established(ctx, ctx.arg(0), from);
+        established(ctx, &socket, from);
     } else if from == ESTABLISHED && to == FIN_WAIT1 {
-        first_to_close(ctx.arg(0), closer::LOCAL);
+        first_to_close(&socket, closer::LOCAL);
     } else if from == ESTABLISHED && to == CLOSE_WAIT {
-        first_to_close(ctx.arg(0), closer::REMOTE);
+        first_to_close(&socket, closer::REMOTE);
     } else if to == LISTEN {
-        listens(ctx, ctx.arg(0));
+        listens(ctx, &socket);
     } else if to == CLOSE {
-        closed(ctx, ctx.arg(0), from);
+        closed(ctx, &socket, from);
     }
 }
 
 /// An attempt: the caller's own context.
 #[inline(always)]
-fn attempted(ctx: &RawTracePointContext, address: u64) {
-    let socket = Socket::of(address);
-    if socket.protocol != IPPROTO_TCP {
-        return;
-    }
+fn attempted(ctx: &BtfTracePointContext, socket: &TcpSocket) {
+    let address = socket.address;
     let call = call_on(address);
     if call.is_none() && was_counted_as_lost(address) {
         return;
@@ -79,35 +84,34 @@ fn attempted(ctx: &RawTracePointContext, address: u64) {
         && let Some(followed) = SOCKETS.get_ptr_mut(address)
     {
         // SAFETY: the entry lives as long as its socket.
-        connect::announce(&socket, unsafe { &mut *followed });
+        connect::announce(socket, unsafe { &mut *followed });
     }
     debug!(ctx, "connect tgid {} errno 0", (bpf_get_current_pid_tgid() >> 32) as u32);
 }
 
 /// The handshake is complete.
 #[inline(always)]
-fn established(ctx: &RawTracePointContext, address: u64, from: i32) {
+fn established(ctx: &BtfTracePointContext, socket: &TcpSocket, from: i32) {
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };
-    if let Some(followed) = SOCKETS.get_ptr_mut(address) {
+    if let Some(followed) = SOCKETS.get_ptr_mut(socket.address) {
         // SAFETY: state changes of one socket are serialised by its lock.
         let followed = unsafe { &mut *followed };
         // From SYN_RECV: a simultaneous open.
         if followed.established_ns == 0 {
             followed.established_ns = now;
-            let socket = Socket::of(address);
             followed.ports = socket.ports();
-            if followed.role != role::OUTBOUND || connect::announce(&socket, followed) {
-                settle(ctx, &socket, followed.started_ns, now, 1, 0);
+            if followed.role != role::OUTBOUND || connect::announce(socket, followed) {
+                settle(ctx, socket, followed.started_ns, now, 1, 0);
             }
             return;
         }
         // An earlier connection of a socket at this address: the kernel skipped the program at its end.
-        let _ = SOCKETS.remove(address);
+        let _ = SOCKETS.remove(socket.address);
     }
     // SYN_SENT: an attempt that was counted as lost or skipped, or older than the programs.
     if from == SYN_RECV {
-        arrived(address, now);
+        arrived(socket, now);
         debug!(ctx, "inbound connection at {}", now);
     }
 }
@@ -115,13 +119,13 @@ fn established(ctx: &RawTracePointContext, address: u64, from: i32) {
 /// A peer connected to a listener here; nobody owns the connection before it is accepted. `established_ns` is 0
 /// while its handshake goes on (TCP Fast Open).
 #[inline(always)]
-pub fn arrived(socket: u64, established_ns: u64) {
+pub fn arrived<S: Struct>(socket: &Socket<S>, established_ns: u64) {
     begun(socket, established_ns, role::INBOUND);
 }
 
 /// A process listens: this runs in its context.
 #[inline(always)]
-fn listens(ctx: &RawTracePointContext, socket: u64) {
+fn listens(ctx: &BtfTracePointContext, socket: &TcpSocket) {
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     begun(socket, now, role::LISTENER);
@@ -130,11 +134,7 @@ fn listens(ctx: &RawTracePointContext, socket: u64) {
 
 /// Follows a socket from here on, unless that cannot be told. Who listens is the current thread.
 #[inline(always)]
-fn begun(address: u64, established_ns: u64, role: u32) {
-    let socket = Socket::of(address);
-    if socket.protocol != IPPROTO_TCP {
-        return; // MPTCP's own socket above its TCP ones
-    }
+fn begun<S: Struct>(socket: &Socket<S>, established_ns: u64, role: u32) {
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     // SAFETY: integers and arrays of integers; nobody owns it yet.
@@ -144,26 +144,26 @@ fn begun(address: u64, established_ns: u64, role: u32) {
     if role == role::LISTENER {
         task::write_current(&mut followed.owner);
     }
-    if SOCKETS.insert(address, followed, 0).is_err() {
+    if SOCKETS.insert(socket.address, followed, 0).is_err() {
         emit::lost(loss::SOCKETS_FULL, subject::CONNECTION);
         return;
     }
     let delivered = emit::submit(&EVENTS, subject::CONNECTION, |record: &mut ConnectRecord| {
         record.header = emit::header::<ConnectRecord>(kind::CONNECT, now);
-        record.key = ConnectionKey { socket: address, started_ns: now };
+        record.key = ConnectionKey { socket: socket.address, started_ns: now };
         record.task = followed.owner;
         record.role = role;
-        connect::of_socket(&socket, record);
+        connect::of_socket(socket, record);
     });
     if !delivered {
-        let _ = SOCKETS.remove(address);
+        let _ = SOCKETS.remove(socket.address);
     }
 }
 
 /// One end sent or received the first FIN.
 #[inline(always)]
-fn first_to_close(socket: u64, closer: u32) {
-    if let Some(followed) = SOCKETS.get_ptr_mut(socket) {
+fn first_to_close(socket: &TcpSocket, closer: u32) {
+    if let Some(followed) = SOCKETS.get_ptr_mut(socket.address) {
         // SAFETY: state changes of one socket are serialised by its lock.
         unsafe { (*followed).closer = closer };
     }
@@ -171,16 +171,15 @@ fn first_to_close(socket: u64, closer: u32) {
 
 /// The socket is over: a failure if nobody had answered, the end of the connection otherwise.
 #[inline(always)]
-fn closed(ctx: &RawTracePointContext, address: u64, from: i32) {
+fn closed(ctx: &BtfTracePointContext, socket: &TcpSocket, from: i32) {
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };
-    let socket = Socket::of(address);
     let (mut started_ns, mut established_ns, mut closer) = (0, 0, closer::NOBODY);
-    if let Some(followed) = SOCKETS.get_ptr_mut(address) {
+    if let Some(followed) = SOCKETS.get_ptr_mut(socket.address) {
         // SAFETY: state changes of one socket are serialised by its lock.
         let followed = unsafe { &mut *followed };
         if followed.established_ns == 0 {
-            return failed(ctx, &socket, followed, now);
+            return failed(ctx, socket, followed, now);
         }
         let ports = socket.ports();
         // A listener has its port only after it began to listen.
@@ -191,29 +190,29 @@ fn closed(ctx: &RawTracePointContext, address: u64, from: i32) {
             followed.ports = ports;
             (started_ns, established_ns, closer) =
                 (followed.started_ns, followed.established_ns, followed.closer);
-            owner::remember_closed(address, followed);
+            owner::remember_closed(socket.address, followed);
         }
-        let _ = SOCKETS.remove(address);
-    } else if matches!(from, SYN_SENT | SYN_RECV) || socket.protocol != IPPROTO_TCP {
+        let _ = SOCKETS.remove(socket.address);
+    } else if matches!(from, SYN_SENT | SYN_RECV) {
         return; // it was counted as lost, or nothing had come of it
     }
     // One that was not followed is older than the programs: the server may know it by its tuple.
     emit::submit(&EVENTS, subject::CONNECTION, |record: &mut CloseRecord| {
         record.header = emit::header::<CloseRecord>(kind::CLOSE, now);
-        record.key = ConnectionKey { socket: address, started_ns };
+        record.key = ConnectionKey { socket: socket.address, started_ns };
         socket.write_at_close(&mut record.tuple);
         socket.write_scopes(&mut record.tuple);
         record.established_ns = established_ns;
-        let sent: u64 = read_or_zero(address, offset!(tcp_bytes_sent));
-        record.bytes_sent = sent.wrapping_sub(read_or_zero(address, offset!(tcp_bytes_retrans)));
-        let flags: u64 = read_or_zero(address, offset!(sock_flags));
-        let received: u64 = read_or_zero(address, offset!(tcp_bytes_received));
+        let sent: u64 = socket.get(offset!(tcp_bytes_sent));
+        record.bytes_sent = sent.wrapping_sub(socket.get(offset!(tcp_bytes_retrans)));
+        let flags: u64 = socket.get(offset!(sock_flags));
+        let received: u64 = socket.get(offset!(tcp_bytes_received));
         // The kernel counts the peer's FIN as a byte.
         record.bytes_received = if flags & SOCK_DONE != 0 { received.saturating_sub(1) } else { received };
-        record.srtt_us = read_or_zero::<u32>(address, offset!(tcp_srtt)) >> 3;
-        record.retransmits = read_or_zero(address, offset!(tcp_total_retrans));
+        record.srtt_us = socket.get::<u32>(offset!(tcp_srtt)) >> 3;
+        record.retransmits = socket.get(offset!(tcp_total_retrans));
         record.closer = closer;
-        record.errno = read_or_zero(address, offset!(sock_err));
+        record.errno = socket.get(offset!(sock_err));
         record.netns = socket.netns();
     });
     debug!(ctx, "close of the connection of {} closer {}", started_ns, closer);
@@ -221,8 +220,8 @@ fn closed(ctx: &RawTracePointContext, address: u64, from: i32) {
 
 /// An attempt came to nothing.
 #[inline(always)]
-fn failed(ctx: &RawTracePointContext, socket: &Socket, followed: &mut Followed, now: u64) {
-    let errno: u32 = read_or_zero(socket.address, offset!(sock_err));
+fn failed(ctx: &BtfTracePointContext, socket: &TcpSocket, followed: &mut Followed, now: u64) {
+    let errno: u32 = socket.get(offset!(sock_err));
     // The return value of the call then tells what happened.
     let told_by_return = errno == 0 && taken_back(socket.address);
     if !told_by_return && (followed.role != role::OUTBOUND || connect::announce(socket, followed)) {
@@ -261,8 +260,8 @@ fn call_on(socket: u64) -> Option<&'static mut Inflight> {
 
 #[inline(always)]
 fn settle(
-    ctx: &RawTracePointContext,
-    socket: &Socket,
+    ctx: &BtfTracePointContext,
+    socket: &TcpSocket,
     started_ns: u64,
     now: u64,
     established: u32,

@@ -125,10 +125,7 @@ pub fn missed_returns() {
         // Why the kernel undid an attempt is known to its call alone: who skips that, leaves it untold.
         let untold: Vec<_> = events.iter().filter(|event| !told(event)).collect();
         assert!(untold.len() as u64 <= at(&lost, "skipped"), "{lost:?}: {untold:?}");
-        assert!(
-            untold.iter().all(|event| (event.outcome.as_str(), event.errno) == ("aborted", None)),
-            "{untold:?}"
-        );
+        assert!(untold.iter().all(|event| event.errno.is_none()), "{untold:?}");
         equal_but_for_skips(24 * 20, events.len(), &lost)
     });
 }

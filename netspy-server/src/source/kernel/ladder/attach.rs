@@ -5,7 +5,7 @@ use std::{cell::OnceCell, io};
 use aya::{
     Btf, Ebpf,
     maps::{Array, MapError},
-    programs::{FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint, TracePoint},
+    programs::{BtfTracePoint, FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint, TracePoint},
 };
 use netspy_common::{KernelLayout, subject};
 use thiserror::Error;
@@ -27,9 +27,9 @@ pub(super) enum RungError {
     /// Needed for system calls' tracepoints.
     #[error("tracefs cannot be mounted: {0}")]
     Tracefs(io::Error),
-    /// Needed for function entry.
-    #[error("the kernel's functions cannot be looked up by type: {0}")]
-    Functions(String),
+    /// Needed for function entry, and for tracepoints with types.
+    #[error("the kernel's types cannot be read: {0}")]
+    Types(String),
     /// The map that says which events are served.
     #[error("a map cannot be written: {0}")]
     Map(#[from] MapError),
@@ -65,18 +65,18 @@ macro_rules! attach {
 pub(super) struct Attacher<'a> {
     pub(super) ebpf: &'a mut Ebpf,
     pub(super) layout: &'a KernelLayout,
-    functions: &'a OnceCell<Result<Btf, String>>,
+    types: &'a OnceCell<Result<Btf, String>>,
     used: Vec<&'static str>,
 }
 
 impl<'a> Attacher<'a> {
-    /// `functions`: the kernel's types as aya reads them, once they were needed.
+    /// `types`: the kernel's as aya reads them, once they were needed.
     pub(super) fn new(
         ebpf: &'a mut Ebpf,
         layout: &'a KernelLayout,
-        functions: &'a OnceCell<Result<Btf, String>>,
+        types: &'a OnceCell<Result<Btf, String>>,
     ) -> Self {
-        Self { ebpf, layout, functions, used: Vec::new() }
+        Self { ebpf, layout, types, used: Vec::new() }
     }
 
     /// Fails unless the kernel has these fields.
@@ -90,33 +90,27 @@ impl<'a> Attacher<'a> {
     }
 
     pub(super) fn fentry(&mut self, program: &'static str, function: &str) -> Result<(), RungError> {
-        let functions = self.functions()?;
+        let types = self.types()?;
         attach!(
             self,
             FEntry,
             program,
             function,
-            |p: &mut FEntry| p.load(function, functions),
+            |p: &mut FEntry| p.load(function, types),
             |p: &mut FEntry| p.attach()
         )
     }
 
     pub(super) fn fexit(&mut self, program: &'static str, function: &str) -> Result<(), RungError> {
-        let functions = self.functions()?;
-        attach!(
-            self,
-            FExit,
-            program,
-            function,
-            |p: &mut FExit| p.load(function, functions),
-            |p: &mut FExit| p.attach()
-        )
+        let types = self.types()?;
+        attach!(self, FExit, program, function, |p: &mut FExit| p.load(function, types), |p: &mut FExit| p
+            .attach())
     }
 
-    /// The kernel's functions by type.
-    fn functions(&self) -> Result<&'a Btf, RungError> {
-        let functions = self.functions.get_or_init(|| Btf::from_sys_fs().map_err(|error| why::chain(&error)));
-        functions.as_ref().map_err(|error| RungError::Functions(error.clone()))
+    /// The kernel's types as aya reads them.
+    fn types(&self) -> Result<&'a Btf, RungError> {
+        let types = self.types.get_or_init(|| Btf::from_sys_fs().map_err(|error| why::chain(&error)));
+        types.as_ref().map_err(|error| RungError::Types(error.clone()))
     }
 
     pub(super) fn raw_tracepoint(
@@ -126,6 +120,23 @@ impl<'a> Attacher<'a> {
     ) -> Result<(), RungError> {
         attach!(self, RawTracePoint, program, tracepoint, RawTracePoint::load, |p: &mut RawTracePoint| p
             .attach(tracepoint))
+    }
+
+    /// A tracepoint whose arguments the verifier knows the types of.
+    pub(super) fn typed_tracepoint(
+        &mut self,
+        program: &'static str,
+        tracepoint: &str,
+    ) -> Result<(), RungError> {
+        let types = self.types()?;
+        attach!(
+            self,
+            BtfTracePoint,
+            program,
+            tracepoint,
+            |p: &mut BtfTracePoint| p.load(tracepoint, types),
+            |p: &mut BtfTracePoint| p.attach()
+        )
     }
 
     /// Tracepoints of system calls, each a program and the tracepoint's name.
@@ -196,6 +207,7 @@ pub(in super::super) fn unload(ebpf: &mut Ebpf, program: &str) {
         Some(Program::KProbe(program)) => program.unload(),
         Some(Program::FEntry(program)) => program.unload(),
         Some(Program::RawTracePoint(program)) => program.unload(),
+        Some(Program::BtfTracePoint(program)) => program.unload(),
         Some(Program::TracePoint(program)) => program.unload(),
         _ => Ok(()),
     };

@@ -214,7 +214,7 @@ fn raw_by_fentry(to: &mut Attacher<'_>) -> Result<Option<String>, RungError> {
 
 /// The state changes first: an attempt must not be seen without its outcome.
 fn connects_by_kprobe(to: &mut Attacher<'_>) -> Result<Option<String>, RungError> {
-    to.raw_tracepoint("socket_state", "inet_sock_set_state")?;
+    to.typed_tracepoint("socket_state", "inet_sock_set_state")?;
     to.kprobe("tcp_v4_return", "tcp_v4_connect")?;
     to.kprobe("tcp_v4_enter", "tcp_v4_connect")?;
     let v6 = to
@@ -225,7 +225,7 @@ fn connects_by_kprobe(to: &mut Attacher<'_>) -> Result<Option<String>, RungError
 
 fn connects_by_tracepoint(to: &mut Attacher<'_>) -> Result<Option<String>, RungError> {
     to.require(FILE_FIELDS)?;
-    to.raw_tracepoint("socket_state", "inet_sock_set_state")?;
+    to.typed_tracepoint("socket_state", "inet_sock_set_state")?;
     to.connect_calls("connection").map(|()| None)
 }
 

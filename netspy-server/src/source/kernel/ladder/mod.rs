@@ -215,7 +215,7 @@ pub fn function_entry() -> Option<Refusal> {
         Ok(ebpf) => ebpf,
         Err(error) => return Some(refused(error)),
     };
-    let mut attacher = Attacher::new(&mut ebpf, &ladder.facts.layout, &ladder.functions);
+    let mut attacher = Attacher::new(&mut ebpf, &ladder.facts.layout, &ladder.types);
     let attached = attach(&mut attacher);
     attacher.undo();
     attached.err().map(|error| ladder.refusal(*rung, &error))
@@ -227,7 +227,7 @@ struct Ladder<'a> {
     machine: Machine,
     facts: KernelFacts,
     /// The kernel's types as aya reads them, once they were needed.
-    functions: OnceCell<Result<Btf, String>>,
+    types: OnceCell<Result<Btf, String>>,
     hooks: Vec<Hook>,
 }
 
@@ -244,7 +244,7 @@ impl<'a> Ladder<'a> {
         // Kernels before 5.11 charge maps to this limit; where it cannot be raised, loading says so.
         let limit = rustix::process::Rlimit { current: None, maximum: None };
         let _ = rustix::process::setrlimit(rustix::process::Resource::Memlock, limit);
-        Ok(Self { options, machine, facts, functions: OnceCell::new(), hooks: Vec::new() })
+        Ok(Self { options, machine, facts, types: OnceCell::new(), hooks: Vec::new() })
     }
 
     fn rungs(&self, event: &'static Event) -> impl Iterator<Item = &'static (Rung, Attach)> + use<> {
@@ -283,7 +283,7 @@ impl<'a> Ladder<'a> {
         {
             return Err(RungError::BuiltOn(base));
         }
-        let mut attacher = Attacher::new(ebpf, &self.facts.layout, &self.functions);
+        let mut attacher = Attacher::new(ebpf, &self.facts.layout, &self.types);
         attacher.require(event.needs)?;
         let remark = attach(&mut attacher).inspect_err(|_| attacher.undo())?;
         Ok((attacher.into_used(), remark))
