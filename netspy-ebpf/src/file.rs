@@ -1,8 +1,9 @@
 //! From a file descriptor of the current thread to its socket, for hooks that see only the syscall.
 
-use aya_ebpf::helpers::generated::bpf_get_current_task;
-
-use crate::kernel::{Start, Struct, offset, read_or_zero};
+use crate::{
+    kernel::{Start, Struct, is_task_typed, offset, read_or_zero},
+    task,
+};
 
 /// `SS_UNCONNECTED` (include/uapi/linux/net.h): connect has not been called on it, or not successfully.
 const SS_UNCONNECTED: u32 = 1;
@@ -14,14 +15,10 @@ impl File {
     /// The one behind `fd`; `None` where that is no socket.
     #[inline(always)]
     pub fn of(fd: u64) -> Option<Self> {
-        // SAFETY: a helper without arguments.
-        let task = unsafe { bpf_get_current_task() };
-        let files: u64 = read_or_zero(task, offset!(task_files));
-        let table = Start::<2>::of(read_or_zero(files, offset!(files_fdt)));
-        if fd >= u64::from(table.get::<u32>(offset!(fdtable_max_fds))) {
+        let (count, slots) = if is_task_typed() { table(&task::typed()) } else { table(&task::probed()) };
+        if fd >= u64::from(count) {
             return None;
         }
-        let slots: u64 = table.get(offset!(fdtable_fd));
         let file: u64 = read_or_zero(slots.wrapping_add(fd * 8), 0);
         let socket = Start::of(read_or_zero(file, offset!(file_private_data)));
         // Only a socket's private data points back to its file.
@@ -46,4 +43,12 @@ impl File {
         // `enum socket_state`, four bytes wide or packed into fewer: the low byte tells.
         u32::from(self.0.get::<u8>(offset!(socket_state))) == SS_UNCONNECTED
     }
+}
+
+/// A thread's table of open files: how many slots it has, and where.
+#[inline(always)]
+fn table<S: Struct>(thread: &S) -> (u32, u64) {
+    let files = thread.at(offset!(task_files));
+    let table = files.at(offset!(files_fdt));
+    (table.get(offset!(fdtable_max_fds)), table.get(offset!(fdtable_fd)))
 }

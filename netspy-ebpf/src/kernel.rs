@@ -13,6 +13,10 @@ pub static LAYOUT: KernelLayout = KernelLayout::UNKNOWN;
 #[unsafe(no_mangle)]
 pub static WITHOUT_KPROBES: u32 = 0;
 
+/// 1 where the verifier knows the type of the current task (since 5.11); injected likewise.
+#[unsafe(no_mangle)]
+pub static TYPED_TASK: u32 = 0;
+
 /// A field of the injected layout. The verifier knows it as a constant, the compiler does not.
 macro_rules! offset {
     ($field:ident) => {
@@ -29,6 +33,13 @@ pub fn without_kprobes() -> bool {
     unsafe { core::ptr::read_volatile(&raw const WITHOUT_KPROBES) != 0 }
 }
 
+/// Whether [`Typed`] can be had of the current task.
+#[inline(always)]
+pub fn is_task_typed() -> bool {
+    // SAFETY: as above.
+    unsafe { core::ptr::read_volatile(&raw const TYPED_TASK) != 0 }
+}
+
 /// Reads a `T` at `base + offset`; `None` where the kernel has no such field or the address is bad.
 #[inline(always)]
 pub fn read<T: Copy>(base: u64, offset: u32) -> Option<T> {
@@ -41,11 +52,31 @@ pub fn read<T: Copy>(base: u64, offset: u32) -> Option<T> {
 
 /// One of the kernel's structs.
 pub trait Struct {
+    /// What it points to.
+    type Target: Struct;
+
     /// The field at `offset`; zeroes where the kernel has none.
     fn get<T: Copy + Default>(&self, offset: u32) -> T;
 
-    /// The field at `offset` of the struct that the field at `pointer` points to.
-    fn follow<T: Copy + Default>(&self, pointer: u32, offset: u32) -> T;
+    /// The struct that the field at `pointer` points to.
+    fn at(&self, pointer: u32) -> Self::Target;
+}
+
+/// A struct of which only the address is known: each field is copied by itself.
+pub struct Probed(pub u64);
+
+impl Struct for Probed {
+    type Target = Self;
+
+    #[inline(always)]
+    fn get<T: Copy + Default>(&self, offset: u32) -> T {
+        read_or_zero(self.0, offset)
+    }
+
+    #[inline(always)]
+    fn at(&self, pointer: u32) -> Self {
+        Self(self.get(pointer))
+    }
 }
 
 /// The first `WORDS` eight bytes of a struct of which only the address is known, copied at once: each copy costs more
@@ -67,6 +98,8 @@ impl<const WORDS: usize> Start<WORDS> {
 }
 
 impl<const WORDS: usize> Struct for Start<WORDS> {
+    type Target = Probed;
+
     /// From the copy if it is in there, like [`read_or_zero`] otherwise.
     #[inline(always)]
     fn get<T: Copy + Default>(&self, offset: u32) -> T {
@@ -78,8 +111,8 @@ impl<const WORDS: usize> Struct for Start<WORDS> {
     }
 
     #[inline(always)]
-    fn follow<T: Copy + Default>(&self, pointer: u32, offset: u32) -> T {
-        read_or_zero(self.get(pointer), offset)
+    fn at(&self, pointer: u32) -> Probed {
+        Probed(self.get(pointer))
     }
 }
 
@@ -98,6 +131,8 @@ impl Typed {
 }
 
 impl Struct for Typed {
+    type Target = Self;
+
     #[inline(always)]
     fn get<T: Copy + Default>(&self, offset: u32) -> T {
         if offset == MISSING {
@@ -108,8 +143,8 @@ impl Struct for Typed {
     }
 
     #[inline(always)]
-    fn follow<T: Copy + Default>(&self, pointer: u32, offset: u32) -> T {
-        Self(self.get(pointer)).get(offset)
+    fn at(&self, pointer: u32) -> Self {
+        Self(self.get(pointer))
     }
 }
 

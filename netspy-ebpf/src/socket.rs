@@ -130,7 +130,7 @@ impl<S: Struct> Socket<S> {
     /// Inode number of its network namespace, or 0.
     #[inline(always)]
     pub fn netns(&self) -> u32 {
-        self.fields.follow(offset!(sock_net), offset!(net_inum))
+        self.fields.at(offset!(sock_net)).get(offset!(net_inum))
     }
 
     /// Writes its own address into a zeroed one.

@@ -2,32 +2,54 @@
 
 use aya_ebpf::helpers::{
     bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
-    generated::{bpf_get_current_cgroup_id, bpf_get_current_task},
+    generated::{bpf_get_current_cgroup_id, bpf_get_current_task, bpf_get_current_task_btf},
 };
 use netspy_common::{ProcessId, Task};
 
-use crate::kernel::{offset, read_into, read_or_zero};
+use crate::kernel::{Probed, Struct, Typed, is_task_typed, offset, read_into, read_or_zero};
 
 /// Writes the current thread into zeroed memory: the stack has no room for it. Only meaningful in the context of
 /// the caller, never in softirq.
 #[inline(always)]
 pub fn write_current(target: &mut Task) {
     let pid_tgid = bpf_get_current_pid_tgid();
-    // SAFETY: helpers without arguments.
-    let (task, cgroup_id) = unsafe { (bpf_get_current_task(), bpf_get_current_cgroup_id()) };
     target.tgid = (pid_tgid >> 32) as u32;
     target.tid = pid_tgid as u32;
     target.uid = bpf_get_current_uid_gid() as u32;
-    target.exec_id = read_or_zero(task, offset!(task_exec_id));
-    target.cgroup_id = cgroup_id;
+    // SAFETY: a helper without arguments.
+    target.cgroup_id = unsafe { bpf_get_current_cgroup_id() };
     target.comm = bpf_get_current_comm().unwrap_or_default();
     target.process = target.comm;
-    let mut leader = task as u64;
-    if target.tid != target.tgid {
-        leader = read_or_zero(leader, offset!(task_group_leader));
-        read_into(&mut target.process, leader, offset!(task_comm));
+    if is_task_typed() {
+        write_thread(target, &typed());
+    } else {
+        write_thread(target, &probed());
     }
-    target.started_ns = read_or_zero(leader, offset!(task_started));
+}
+
+/// The current thread, where [`is_task_typed`].
+#[inline(always)]
+pub fn typed() -> Typed {
+    // SAFETY: the helper returns a `struct task_struct`.
+    unsafe { Typed::of(bpf_get_current_task_btf() as u64) }
+}
+
+/// The current thread on any kernel.
+#[inline(always)]
+pub fn probed() -> Probed {
+    // SAFETY: a helper without arguments.
+    Probed(unsafe { bpf_get_current_task() })
+}
+
+#[inline(always)]
+fn write_thread<S: Struct>(target: &mut Task, thread: &S) {
+    target.exec_id = thread.get(offset!(task_exec_id));
+    if target.tid == target.tgid {
+        target.started_ns = thread.get(offset!(task_started));
+    } else {
+        target.started_ns = thread.at(offset!(task_group_leader)).get(offset!(task_started));
+        read_into(&mut target.process, thread.get(offset!(task_group_leader)), offset!(task_comm));
+    }
 }
 
 /// The process of any thread.

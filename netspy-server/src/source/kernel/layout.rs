@@ -18,6 +18,8 @@ pub struct KernelFacts {
     /// Whether the kernel counts the runs of programs at kprobes and tracepoints that it skips. It has done so since
     /// 6.7, which also shows how many hits a kprobe itself missed: that field is how to tell.
     pub counts_skipped_probes: bool,
+    /// Whether programs of every kind can have the current task with its type: the helper came with 5.11.
+    pub types_current_task: bool,
 }
 
 /// Reads the kernel's BTF; it is forgotten afterwards (it is large).
@@ -32,7 +34,9 @@ pub fn read_kernel_facts() -> Result<KernelFacts, BtfError> {
         tracing::debug!(code, name, "drop reason of a subsystem");
     }
     let counts_skipped_probes = types.offset("bpf_link_info.perf_event.kprobe.missed") != MISSING;
-    Ok(KernelFacts { layout, names, counts_skipped_probes })
+    let helpers = types.enumerators("bpf_func_id", "BPF_FUNC_");
+    let types_current_task = helpers.values().any(|name| name == "get_current_task_btf");
+    Ok(KernelFacts { layout, names, counts_skipped_probes, types_current_task })
 }
 
 /// Fields without which no record can be trusted, by the program that needs them.
