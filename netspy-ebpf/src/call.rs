@@ -25,17 +25,18 @@ pub fn enter(subject: u32, mut call: Call) {
     }
 }
 
-/// The call that the current thread leaves, and its socket, if that is of such a family: otherwise it is another
-/// program's, or IPv6's function has called IPv4's and goes on.
+/// Does what is to be done with the call that the current thread leaves and its socket, if that is of such a family:
+/// otherwise it is another program's, or IPv6's function has called IPv4's and goes on. Says whether it was done.
 #[inline(always)]
-pub fn leave(is_expected: impl FnOnce(u16) -> bool) -> Option<(Call, Socket)> {
+pub fn leave(is_expected: impl FnOnce(u16) -> bool, report: impl FnOnce(&Call, &Socket)) -> bool {
     let thread = bpf_get_current_pid_tgid();
-    // SAFETY: as above; copied before it is removed.
-    let call = *unsafe { CALLS.get(thread) }?;
+    // SAFETY: as above; it is removed when it has been used.
+    let Some(call) = (unsafe { CALLS.get(thread) }) else { return false };
     let socket = Socket::of(call.socket);
-    if !is_expected(socket.family()) {
-        return None;
+    let is_expected = is_expected(socket.family());
+    if is_expected {
+        report(call, &socket);
+        let _ = CALLS.remove(thread);
     }
-    let _ = CALLS.remove(thread);
-    Some((call, socket))
+    is_expected
 }

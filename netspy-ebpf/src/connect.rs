@@ -137,10 +137,9 @@ pub fn refused(call: &Inflight, errno: u32) {
         record.key = ConnectionKey { socket: call.socket, started_ns: call.started_ns };
         task::write_current(&mut record.task);
         record.errno = errno;
-        let socket = Socket::of(call.socket);
-        record.netns = socket.netns();
+        record.netns = socket::netns(call.socket);
         record.role = role::OUTBOUND;
-        record.socket_type = socket.kind;
+        record.socket_type = socket::kind_and_protocol(call.socket).0;
         // All there is of an attempt that never got a route or a port: what the caller named.
         record.tuple.destination = call.destination;
         record.tuple.destination_port = call.port;

@@ -96,8 +96,12 @@ pub fn returned_from_syscall(call: &Call, socket: &Socket, returned: i32) {
 
 #[inline(always)]
 fn leave(of: u16, returned: i32) {
-    let Some((call, socket)) = call::leave(|family| family == of) else { return };
-    report(&socket, &call, returned, true, |target, at| read_into(target, call.argument + at, 0));
+    call::leave(
+        |family| family == of,
+        |call, socket| {
+            report(socket, call, returned, true, |target, at| read_into(target, call.argument + at, 0));
+        },
+    );
 }
 
 /// Reports a connect; `read(target, offset)` reads the address that the caller gave.

@@ -34,9 +34,8 @@ pub fn raw_send_kprobe(ctx: ProbeContext) -> u32 {
 /// Their return.
 #[kretprobe]
 pub fn raw_return_kprobe(ctx: RetProbeContext) -> u32 {
-    if let Some((call, socket)) = call::leave(|family| matches!(family, AF_INET | AF_INET6)) {
-        sent(&socket, call.argument, call.started_ns, ctx.ret());
-    }
+    let of_internet = |family| matches!(family, AF_INET | AF_INET6);
+    call::leave(of_internet, |call, socket| sent(socket, call.argument, call.started_ns, ctx.ret()));
     0
 }
 

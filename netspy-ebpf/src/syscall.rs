@@ -109,13 +109,14 @@ pub fn leave(ctx: &TracePointContext) {
         AF_INET | AF_INET6 => is_asked_for(subject::UDP),
         _ => false,
     };
-    if let Some((call, socket)) = call::leave(is_expected) {
+    let was_noted = call::leave(is_expected, |call, socket| {
         if socket.family() == AF_UNIX {
-            unix::returned_from_syscall(&call, &socket, returned);
+            unix::returned_from_syscall(call, socket, returned);
         } else {
-            datagram::returned_from_syscall(&call, &socket, returned);
+            datagram::returned_from_syscall(call, socket, returned);
         }
-    } else if is_asked_for(subject::CONNECTION) {
+    });
+    if !was_noted && is_asked_for(subject::CONNECTION) {
         leave_tcp(returned);
     }
 }
@@ -123,19 +124,23 @@ pub fn leave(ctx: &TracePointContext) {
 #[inline(always)]
 fn leave_tcp(returned: i32) {
     let thread = bpf_get_current_pid_tgid();
-    // SAFETY: the entry is this thread's own; copied before it is removed.
-    let Some(call) = (unsafe { INFLIGHT.get(thread) }).copied() else {
+    // SAFETY: the entry is this thread's own; it is removed when it has been used.
+    let Some(call) = (unsafe { INFLIGHT.get(thread) }) else {
         let _ = UNFOLLOWED.remove(thread);
         return;
     };
-    let _ = INFLIGHT.remove(thread);
-    if returned >= 0 {
-        return;
+    if returned < 0 {
+        failed(call, returned.unsigned_abs());
     }
-    let errno = returned.unsigned_abs();
+    let _ = INFLIGHT.remove(thread);
+}
+
+/// Reports an attempt whose end no state of its socket tells.
+#[inline(always)]
+fn failed(call: &Inflight, errno: u32) {
     if call.phase == phase::CALLED {
-        connect::refused(&call, errno);
-    } else if call.phase == phase::TAKEN_BACK || was_skipped(&call, errno) {
+        connect::refused(call, errno);
+    } else if call.phase == phase::TAKEN_BACK || was_skipped(call, errno) {
         // SAFETY: a helper without arguments.
         let now = unsafe { bpf_ktime_get_ns() };
         emit::submit(&EVENTS, subject::CONNECTION, |record: &mut OutcomeRecord| {

@@ -1,10 +1,12 @@
 //! Who is running.
 
 use aya_ebpf::helpers::{
-    bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
-    generated::{bpf_get_current_cgroup_id, bpf_get_current_task, bpf_get_current_task_btf},
+    bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
+    generated::{
+        bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_task, bpf_get_current_task_btf,
+    },
 };
-use netspy_common::{ProcessId, Task};
+use netspy_common::{COMM_LEN, ProcessId, Task};
 
 use crate::kernel::{Probed, Struct, Typed, is_task_typed, offset, read_into, read_or_zero};
 
@@ -18,7 +20,8 @@ pub fn write_current(target: &mut Task) {
     target.uid = bpf_get_current_uid_gid() as u32;
     // SAFETY: a helper without arguments.
     target.cgroup_id = unsafe { bpf_get_current_cgroup_id() };
-    target.comm = bpf_get_current_comm().unwrap_or_default();
+    // SAFETY: the helper fills as many bytes as it is told.
+    unsafe { bpf_get_current_comm(target.comm.as_mut_ptr().cast(), COMM_LEN as u32) };
     target.process = target.comm;
     if is_task_typed() {
         write_thread(target, &typed());

@@ -88,9 +88,7 @@ pub fn returned_from_syscall(call: &Call, socket: &Socket, returned: i32) {
 
 #[inline(always)]
 fn leave(returned: i32) {
-    if let Some((call, socket)) = call::leave(|family| family == AF_UNIX) {
-        report(&call, &socket, returned, copy_kernel);
-    }
+    call::leave(|family| family == AF_UNIX, |call, socket| report(call, socket, returned, copy_kernel));
 }
 
 /// Reports what the call came to; `copy(target, length, source)` copies from where the address is.
