@@ -170,6 +170,10 @@ pub struct Attempt {
     pub end_errno: i32,
     /// From before the call to after the socket was closed, in µs.
     pub lasted_us: u64,
+    /// What the kernel told about the conversation before the socket was closed (`TCP_INFO`): segments sent again, and
+    /// smoothed RTT in µs.
+    pub retransmits: u32,
+    pub srtt_us: u32,
     /// Of datagrams.
     pub counters: Counters,
 }
@@ -345,6 +349,7 @@ fn perform(part: &Part) -> Report {
         let (mut attempt, socket) = connect(part);
         if let (Some(talk), Some(socket), 0) = (&part.talk, &socket, attempt.errno) {
             attempt.end_errno = talk.begin(socket);
+            (attempt.retransmits, attempt.srtt_us) = tcp_info(socket);
         }
         if part.talk.is_none() && !part.hang_up {
             held.extend(socket.filter(|_| attempt.errno == 0));
@@ -411,6 +416,22 @@ fn wait_for_outcome(socket: &Socket) -> i32 {
     let limit = Timespec::try_from(Duration::from_secs(10)).unwrap();
     assert_eq!(poll(&mut [PollFd::new(socket, PollFlags::OUT)], Some(&limit)).unwrap(), 1);
     raw_errno(socket.take_error().unwrap())
+}
+
+fn tcp_info(socket: &Socket) -> (u32, u32) {
+    use std::os::fd::AsRawFd;
+    // SAFETY: integers; the length is theirs.
+    let info = unsafe {
+        let mut info: libc::tcp_info = std::mem::zeroed();
+        let mut length = size_of_val(&info) as libc::socklen_t;
+        let into = (&raw mut info).cast();
+        assert_eq!(
+            libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, into, &raw mut length),
+            0
+        );
+        info
+    };
+    (info.tcpi_total_retrans, info.tcpi_rtt)
 }
 
 fn local(socket: &Socket) -> Option<String> {
