@@ -118,7 +118,8 @@ pub struct DropSummary {
 #[serde(default, bound(deserialize = "T: Deserialize<'de>"))]
 pub struct EventsByPid<T> {
     /// Events by decimal pid, each newest first.
-    #[serde(deserialize_with = "null_lists_are_empty")]
+    // v0.0.1 named it after what is listed.
+    #[serde(alias = "connections", alias = "drops", deserialize_with = "null_lists_are_empty")]
     pub events_by_pid: BTreeMap<String, Vec<T>>,
     /// When the window ends, RFC 3339, whole seconds, in the server's zone.
     pub query_time: String,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reqwest::header::CONTENT_TYPE;
 use reqwest::{RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 
@@ -44,6 +45,11 @@ impl Client {
             asked = asked.header("Last-Event-ID", id);
         }
         let response = self.answered(asked).await?;
+        let kind =
+            response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        if !kind.starts_with("text/event-stream") {
+            return Err(self.malformed(&format_args!("{kind:?} is no stream of events")));
+        }
         let last_event_id = last_event_id.map(str::to_owned);
         Ok(EventStream { client: self.clone(), response, buffer: Vec::new(), last_event_id })
     }

@@ -17,6 +17,8 @@ enum Kind {
     Server,
     /// One host, before there was `/api/events`.
     Oldest,
+    /// One host, v0.0.1: other names, less of each event, and conditions on what is asked.
+    First,
     Aggregator,
 }
 
@@ -50,7 +52,68 @@ fn text(status: u16, body: &str) -> (u16, String) {
     (status, format!("{body}\n"))
 }
 
+/// v0.0.1: events are short, and what cannot be asked is refused, as JSON.
+fn first(question: &Question) -> (u16, String) {
+    let asked: Value = serde_json::from_str(&question.body).unwrap_or_else(|_| json!(question.query));
+    let refused = |message: &str| (400, json!({"error": "Bad Request", "message": message}).to_string());
+    let number =
+        |name: &str| asked[name].as_u64().or_else(|| asked[name].as_str()?.parse().ok()).unwrap_or_default();
+    let short = |event: &Value| {
+        json!({
+            "pid": event["pid"], "command": event["command"], "destination": event["destination"],
+            "protocol": "TCP", "return_code": 0, "timestamp": event["time"],
+        })
+    };
+    let all = connections();
+    let body = match question.path.as_str() {
+        "/health" => json!({"status": "healthy", "service": "ebpf-server", "version": "v1.0.0"}),
+        "/api/connection-summary" | "/api/packet-drop-summary" if question.method != "POST" => {
+            return (405, json!({"error": "Method Not Allowed", "message": "use POST"}).to_string());
+        }
+        "/api/connection-summary" | "/api/packet-drop-summary" => {
+            let command = asked["command"].as_str().unwrap_or_default();
+            if command.is_empty() == (number("pid") == 0) {
+                return refused("exactly one of pid and command is needed");
+            }
+            if !(1..=3600).contains(&number("duration")) {
+                return refused("duration must be 1 to 3600");
+            }
+            let is_meant = |event: &&Value| event["command"] == command || event["pid"] == number("pid");
+            let count = all.iter().filter(is_meant).count();
+            let name = if question.path.contains("drop") { "total_drops" } else { "total_attempts" };
+            let mut answer = json!({"duration": number("duration"), "message": "…"});
+            answer[name] = if name == "total_drops" { 4.into() } else { count.into() };
+            answer
+        }
+        "/api/list-connections" | "/api/list-packet-drops" => {
+            let limit = if number("limit") == 0 { 100 } else { number("limit") };
+            if limit > 1000 {
+                return refused("limit must be at most 1000");
+            }
+            if question.path.contains("drop") {
+                let drop = json!({"pid": 7, "command": "curl", "drop_reason": "SKB_FREE", "skb_length": 1, "timestamp": clock(NOW - 5)});
+                return (
+                    200,
+                    json!({"total_pids": 1, "drops": {"7": [drop]}, "truncated": false, "message": ""})
+                        .to_string(),
+                );
+            }
+            let mut by_pid = serde_json::Map::new();
+            for pid in [77, 4242].into_iter().filter(|pid| [0, *pid].contains(&number("pid"))) {
+                let events = all.iter().filter(|event| event["pid"] == pid).take(limit as usize).map(short);
+                by_pid.insert(pid.to_string(), events.collect());
+            }
+            json!({"total_pids": by_pid.len(), "connections": by_pid, "truncated": true, "message": "…"})
+        }
+        _ => return text(404, "404 page not found"),
+    };
+    (200, body.to_string())
+}
+
 fn answer(kind: Kind, question: &Question) -> (u16, String) {
+    if kind == Kind::First {
+        return first(question);
+    }
     let is_aggregator = kind == Kind::Aggregator;
     let mut all = connections();
     if is_aggregator {
@@ -133,7 +196,8 @@ fn what_the_lists_leave_out_is_found_among_the_events() {
         assert_eq!(
             run.shown(),
             "Recent connection events (3 total):\n  10:00:20 | 93.184.216.34:443 | TCP | payroll-service | pid 77\n  \
-             10:00:10 | 93.184.216.34:443 | TCP | payroll-service | pid 77\n  ... and 1 more events\n--- stderr\n--- exit 0"
+             10:00:10 | 93.184.216.34:443 | TCP | payroll-service | pid 77\n  ... and 1 more events\n  ! This server guesses protocols from ports: a port of DNS, NTP or DHCP is UDP, \
+             any other is TCP.\n--- stderr\n--- exit 0"
         );
         // The kernel has cut the name, and so must the question.
         let named = server.netspy(&["list", "--process", "payroll-service-worker", "-o", "csv"]);
@@ -164,6 +228,55 @@ fn of_the_oldest_only_the_lists_are_known_and_that_is_said() {
     let run = server.netspy(&["list", "--process", "curl", "--max-events", "1", "-o", "text"]);
     assert!(run.stdout.contains("Recent connection events (100 total):\n  10:49:50 |"), "{}", run.shown());
     assert!(run.stdout.contains("lists only the newest 100 events of the last hour"), "{}", run.shown());
+}
+
+#[test]
+fn the_first_version_is_understood_under_its_own_names() {
+    let server = server(Kind::First);
+    let run = server.netspy(&["list", "--pid", "77", "--since", "2020-01-01T00:00:00Z", "-o", "text"]);
+    assert!(
+        run.stdout.starts_with(
+            "Recent connection events (3 total):\n  10:00:20 | 93.184.216.34:443 | TCP | payroll-service | pid 77\n"
+        ),
+        "{}",
+        run.shown()
+    );
+    // A larger limit than it takes, a port that it knows only as a part of a text, an address elsewhere.
+    for (words, total) in [(["--port", "443"], 300), (["--port", "80"], 0), (["--to", "93.184.0.0/16"], 300)]
+    {
+        let asked = [&["analyze", "-o", "json", "--since", "2020-01-01T00:00:00Z"], &words[..]].concat();
+        let analyzed: Value = serde_json::from_str(&server.netspy(&asked).stdout).unwrap();
+        assert_eq!(analyzed["total"], total, "{analyzed}");
+    }
+    let summary = server.netspy(&["--tool", "get_network_summary", "--process", "curl", "--duration", "120"]);
+    assert_eq!(
+        summary.stdout,
+        "Process 'curl' made 297 outbound connection attempts over the last 120 seconds\n",
+        "{}",
+        summary.shown()
+    );
+    // Of everybody it makes no summary: the list is counted.
+    let all = server.netspy(&["summary", "--since", "2020-01-01T00:00:00Z", "-o", "json"]);
+    let all: Value = serde_json::from_str(&all.stdout).unwrap();
+    assert_eq!(all["count"], 300, "{all}");
+    let everybody = server.netspy(&["summary"]);
+    assert_eq!(everybody.code, Some(0), "{}", everybody.shown());
+    let drops = server.netspy(&["--tool", "get_packet_drop_summary", "--process", "curl"]);
+    assert!(drops.stdout.starts_with("Process 'curl' had 4 packet drops"), "{}", drops.shown());
+    let drops = server.netspy(&["drops", "--since", "2020-01-01T00:00:00Z", "-o", "text"]);
+    assert!(drops.stdout.contains("1. PID 7 (curl): packet dropped - SKB_FREE"), "{}", drops.shown());
+}
+
+#[test]
+fn it_is_followed_by_asking_again_and_again() {
+    for kind in [Kind::Server, Kind::Aggregator, Kind::Oldest, Kind::First] {
+        let server = server(kind);
+        let run = server.netspy(&["follow", "--seconds", "2", "--process", "curl"]);
+        assert!(run.code == Some(0) && run.stderr.starts_with("Following connections"), "{}", run.shown());
+        let asked = server.asked();
+        let count = |part: &str| asked.iter().filter(|line| line.contains(part)).count();
+        assert!(count("/api/stream") == 1 && count("/api/list-connections") > 2, "{asked:?}");
+    }
 }
 
 #[test]

@@ -38,6 +38,13 @@ fn flags_become_the_servers_filters() {
     server.netspy(&["-tool", "list_packet_drops", "-process", "curl", "-max-events=3"]);
     server.netspy(&["analyze", "--process", "", "--pid", "0", "--duration", "0"]);
     server.netspy(&["dropsummary"]);
+    let remote = ["--to", "10.1.2.3/8", "--port", "5432"];
+    for command in ["summary", "list", "analyze"] {
+        server.netspy(&[&[command, "--failed", "--since", "10m"], &remote[..]].concat());
+    }
+    for command in ["drops", "dropsummary", "why"] {
+        server.netspy(&[&[command, "--since", "2026-11-21T10:00:00Z"], &remote[..]].concat());
+    }
     assert_snapshot!(server.asked().join("\n"));
 }
 

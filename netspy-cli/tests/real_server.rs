@@ -64,6 +64,26 @@ async fn an_agent_is_told_the_same() {
 }
 
 #[test]
+fn conditions_are_applied_before_a_list_is_cut_to_its_page() {
+    let server = Server::replaying();
+    let ask = |words: &[&str]| -> serde_json::Value {
+        let run = netspy(&server.url, &[words, &["-o", "json"]].concat(), "");
+        serde_json::from_str(&run.stdout).unwrap_or_else(|_| panic!("{}", run.shown()))
+    };
+    // 23 newer ones do not fit it; the one that does is on the first page of one, and there is no other.
+    let conditions = ["--to", "192.0.2.0/24", "--port", "80", "--failed"];
+    let list = ask(&[&["list", "--max-events", "1"], &conditions[..]].concat());
+    assert_eq!((&list["total"], &list["rows"][0][1]), (&json!(1), &json!("192.0.2.10:80")), "{list}");
+    let summary = ask(&[&["summary"], &conditions[..]].concat());
+    assert_eq!((&summary["count"], &summary["outcomes"]), (&json!(1), &json!({"unreachable": 1})));
+    let summary = ask(&["summary", "--failed", "--since", "2020-01-01T00:00:00Z"]);
+    let failed = ask(&["list", "--failed", "--max-events", "1"]);
+    assert_eq!(summary["count"], failed["total"], "{summary} {failed}");
+    let dropped = ask(&["dropsummary", "--to", "192.0.2.0/24"]);
+    assert_eq!(dropped["count"], ask(&["drops", "--to", "192.0.2.0/24"])["total"], "{dropped}");
+}
+
+#[test]
 fn what_just_happened_is_in_the_answer() {
     let server = Server::start(&[]);
     let mut curl = Command::new("curl").args(["-s", "http://127.0.0.1:1/"]).spawn().unwrap();

@@ -182,7 +182,9 @@ fn what_is_set_holds_for_the_session() {
     ask(&mut terminal, "set --process curl --failed", "set --process curl --failed\r\n");
     ask(&mut terminal, "list --max-events 2", "Recent connection events");
     let asked = |part: &str| server.asked().iter().any(|line| line.contains(part));
-    assert!(asked(r#"list-connections {"command":"curl","limit":10000}"#), "{:?}", server.asked());
+    let failures = "refused,reset,timed_out,unreachable,aborted,failed";
+    let list = format!(r#"list-connections {{"command":"curl","limit":2,"outcome":"{failures}"}}"#);
+    assert!(asked(&list), "{:?}", server.asked());
     ask(&mut terminal, "summary --process sshd", "Process 'sshd' made");
     ask(&mut terminal, "set --to nowhere", "to takes an address or a network");
     ask(&mut terminal, "show", "set --process curl --failed\r\n");

@@ -70,7 +70,7 @@ fn a_loss_is_shown_and_hostile_names_are_not_obeyed() {
 
 #[test]
 fn a_server_that_goes_away_is_said_and_waited_for() {
-    let server = Stub::failing_after(4);
+    let server = Stub::failing_after(18);
     let mut top = Screen::start(32, 140, &server.url, "top", &[]);
     let shown = top.until(|shown| shown.contains("! netspy-server answered 503"));
     assert!(shown.contains("1 Processes"), "what was known stays: {shown}");

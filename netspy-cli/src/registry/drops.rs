@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use netspy_api::{DropEvent, Location};
+use netspy_api::{ClientError, DropEvent, Location};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -11,9 +11,9 @@ use super::cell::Cell;
 use super::list::{most_events, scope, size};
 use super::listing::{Listing, as_comm};
 use super::question::{MOST_EVENTS, Question};
-use super::summary::{request, window};
+use super::summary::{is_earlier, request, window};
 use super::trust::Trust;
-use super::{Context, Outcome, ToolError, answer as written};
+use super::{Context, Outcome, ToolError, answer as written, filter};
 use crate::render::remark::Remark;
 use crate::render::{drops, escape, loss, time};
 
@@ -41,40 +41,50 @@ pub(super) struct DropSummary {
 }
 
 pub(super) async fn summary(context: &Context<'_>, question: Question) -> Outcome {
-    let summary = if question.has_conditions() || seconds(&question) == 0 {
-        count(context, &question).await?
-    } else {
-        ask(context, &question).await?
+    let summary = match ask(context, &question).await? {
+        Some(summary) => summary,
+        None => count(context, &question).await?,
     };
     Ok(written(summary_lines(&summary, &question), summary.trust.lines(loss::COUNTS), &summary))
 }
 
-async fn ask(context: &Context<'_>, question: &Question) -> Result<DropSummary, ToolError> {
+/// The server's own count; none where it does not know everything that is asked for.
+async fn ask(context: &Context<'_>, question: &Question) -> Result<Option<DropSummary>, ToolError> {
     let name = question.process_name.as_str();
-    let mut answer = context.client.drop_summary(&request(question, name)).await?;
-    if answer.lost.is_none() && as_comm(name) != name {
-        // As for connections: the earlier server knows only the name that the kernel cut.
-        answer = context.client.drop_summary(&request(question, as_comm(name))).await?;
+    let conditions = filter::of_drops(question);
+    let mut answer = match context.client.drop_summary(&request(question, name, conditions.clone())).await {
+        // As for connections: v0.0.1 sums up only a process.
+        Err(ClientError::Status { code: 400, .. }) if is_earlier(context).await => return Ok(None),
+        answer => answer?,
+    };
+    if answer.lost.is_none() {
+        if question.has_conditions() || question.moment().is_some() {
+            return Ok(None);
+        }
+        if as_comm(name) != name {
+            // The earlier server knows only the name that the kernel cut.
+            answer = context.client.drop_summary(&request(question, as_comm(name), conditions)).await?;
+        }
     }
     let mut trust = Trust::new(answer.lost);
     answer.sampled.iter().flat_map(drops::sampling).for_each(|note| trust.note(note));
     if answer.count == 0 {
         trust.check_empty(context.client, "packet_drop", "packet drops", question).await;
     }
-    Ok(DropSummary {
+    Ok(Some(DropSummary {
         count: answer.count,
         reasons: answer.reasons,
         classes: answer.classes,
         unclassified_at: answer.unclassified_at,
         pid: question.pid,
         process_name: question.process_name.clone(),
-        duration_seconds: answer.duration_seconds,
+        duration_seconds: seconds(question).into(),
         query_time: time::utc(&answer.query_time),
         trust,
-    })
+    }))
 }
 
-/// Counted here: no server's summary knows these conditions.
+/// Counted here: the earlier servers' summaries do not know these conditions.
 async fn count(context: &Context<'_>, question: &Question) -> Result<DropSummary, ToolError> {
     let listing = read(context, &windowed(question), MOST_EVENTS).await?;
     let (mut reasons, mut classes) = (BTreeMap::new(), BTreeMap::new());

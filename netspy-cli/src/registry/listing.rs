@@ -1,20 +1,22 @@
 //! A list answer made uniform: newest first, filtered, cut to its page, with its true total, whichever server gave it.
 //!
-//! What an earlier Go server ignores of a question is filtered here again (see `earlier`), and so is what no server
-//! filters by: remote address and port, failure.
+//! Our server applies every condition of a question before it counts and cuts. What an earlier Go server ignores of it
+//! is filtered here again (see `earlier`).
 
 use std::cmp::{Ordering, Reverse};
 use std::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp};
-use netspy_api::{Client, ClientError, ConnectionEvent, DropEvent, Event, EventsByPid, ListRequest};
+use netspy_api::{
+    Client, ClientError, Conditions, ConnectionEvent, DropEvent, Event, EventsByPid, ListRequest,
+};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::cell::Cell;
-use super::earlier;
-use super::question::{Cursor, MOST_EVENTS, Question, Since};
+use super::question::{Cursor, MOST_EVENTS, Question};
 use super::trust::Trust;
+use super::{earlier, filter};
 use crate::render::{connection, drops, time};
 
 /// What an earlier server is blind for.
@@ -34,6 +36,8 @@ pub(super) struct Listing<T> {
     pub(super) trust: Trust,
     /// Whether the server is an earlier one, which knows no outcomes.
     pub(super) is_earlier: bool,
+    /// Whether the server may have left out older events without saying how many.
+    may_lack: bool,
     /// Where the window begins; absent where that cannot be told.
     since: Option<Timestamp>,
 }
@@ -76,24 +80,42 @@ pub(super) struct Facts<'a> {
 pub(super) trait Listed: Sized {
     /// Its `type`.
     const TYPE: &'static str;
+    /// What an earlier server says of it and cannot know.
+    const DOUBT: &'static str;
     fn list(
         client: &Client,
         request: &ListRequest,
     ) -> impl Future<Output = Result<EventsByPid<Self>, ClientError>> + Send;
+    /// What of a question it can be asked.
+    fn conditions(question: &Question) -> Conditions;
     /// The same among events of every type.
     fn of(event: Event) -> Option<Self>;
+    /// With everything that follows from what it says: v0.0.1 said less.
+    fn completed(self) -> Self {
+        self
+    }
     fn facts(&self) -> Facts<'_>;
 }
 
 impl Listed for ConnectionEvent {
     const TYPE: &'static str = "connection";
+    const DOUBT: &'static str =
+        "This server guesses protocols from ports: a port of DNS, NTP or DHCP is UDP, any other is TCP.";
 
     async fn list(client: &Client, request: &ListRequest) -> Result<EventsByPid<Self>, ClientError> {
         client.list_connections(request).await
     }
 
+    fn conditions(question: &Question) -> Conditions {
+        filter::of_connections(question)
+    }
+
     fn of(event: Event) -> Option<Self> {
         if let Event::Connection(event) = event { Some(event) } else { None }
+    }
+
+    fn completed(self) -> Self {
+        earlier::completed(self)
     }
 
     fn facts(&self) -> Facts<'_> {
@@ -111,9 +133,15 @@ impl Listed for ConnectionEvent {
 
 impl Listed for DropEvent {
     const TYPE: &'static str = "packet_drop";
+    const DOUBT: &'static str =
+        "This server gives every drop the same reason and size, and knows none that no process caused.";
 
     async fn list(client: &Client, request: &ListRequest) -> Result<EventsByPid<Self>, ClientError> {
         client.list_packet_drops(request).await
+    }
+
+    fn conditions(question: &Question) -> Conditions {
+        filter::of_drops(question)
     }
 
     fn of(event: Event) -> Option<Self> {
@@ -133,26 +161,21 @@ impl Listed for DropEvent {
     }
 }
 
-/// The question as both lists of the server take it, at most `limit` events.
-pub(super) fn request(question: &Question, limit: u32) -> ListRequest {
-    // With conditions of our own, what the server would leave out may be what was asked for.
+/// The question as the list of the server takes it, at most `limit` events.
+fn request<T: Listed>(question: &Question, limit: u32) -> ListRequest {
     let limit = match &question.cursor {
-        _ if question.has_conditions() => MOST_EVENTS,
         Some(_) => (limit + TIES).min(MOST_EVENTS),
         None => limit,
     };
-    let start = question.cursor.as_ref().map(|cursor| cursor.since);
-    let moment = start.or(match question.since {
-        Some(Since::Moment(moment)) => Some(moment),
-        _ => None,
-    });
+    let start = question.start();
     ListRequest {
-        pid: (question.pid != 0).then_some(question.pid),
-        command: (!question.process_name.is_empty()).then(|| question.process_name.clone()),
-        duration_seconds: question.seconds_back().filter(|_| moment.is_none()).map(i64::from),
-        since: moment.map(|moment| moment.to_string()),
+        pid: filter::pid(question),
+        command: filter::name(question),
+        duration_seconds: question.seconds_back().filter(|_| start.is_none()).map(i64::from),
+        since: start.map(|moment| moment.to_string()),
         until: question.cursor.as_ref().map(|cursor| cursor.time.clone()),
         limit: Some(limit),
+        conditions: T::conditions(question),
         ..ListRequest::default()
     }
 }
@@ -160,11 +183,15 @@ pub(super) fn request(question: &Question, limit: u32) -> ListRequest {
 impl<T: Listed> Listing<T> {
     /// Asks for at most so many events.
     pub(super) async fn ask(client: &Client, question: &Question, limit: u32) -> Result<Self, ClientError> {
-        let asked = earlier::ask(client, &request(question, limit)).await?;
+        let asked = earlier::ask(client, &request::<T>(question, limit)).await?;
         let mut listing = Self::read(asked.answer, question, limit);
+        listing.may_lack = asked.note.is_some();
         asked.note.into_iter().for_each(|note| listing.trust.note(note));
         if listing.is_earlier && question.failed {
             listing.trust.note(BLIND.to_owned());
+        }
+        if listing.is_earlier && !listing.events.is_empty() {
+            listing.trust.note(T::DOUBT.to_owned());
         }
         Ok(listing)
     }
@@ -176,23 +203,14 @@ impl<T: Listed> Listing<T> {
         answer.sampled.iter().flat_map(drops::sampling).for_each(|note| trust.note(note));
         let mut events: Vec<T> = answer.events_by_pid.into_values().flatten().collect();
         let returned = events.len();
-        let mut hidden = answer.total_count.map_or(0, |total| total.saturating_sub(returned as u64));
+        let hidden = answer.total_count.map_or(0, |total| total.saturating_sub(returned as u64));
         let since = begin(question, &answer.query_time);
         if is_earlier {
             events.retain(|event| {
                 let facts = event.facts();
-                is_about(&facts, question) && since.is_none_or(|since| at_least(facts.time, since))
+                let is_recent = since.is_none_or(|since| at_least(facts.time, since));
+                is_recent && is_about(&facts, question) && fulfils(&facts, question)
             });
-        }
-        if question.has_conditions() {
-            events.retain(|event| fulfils(&event.facts(), question));
-            if hidden > 0 {
-                trust.note(format!(
-                    "Only the newest {returned} of {} events were searched.",
-                    returned as u64 + hidden
-                ));
-                hidden = 0;
-            }
         }
         events.sort_by(|a, b| order(&a.facts(), &b.facts()));
         if let Some(cursor) = &question.cursor {
@@ -201,7 +219,13 @@ impl<T: Listed> Listing<T> {
         }
         let total = events.len() as u64 + hidden;
         events.truncate(limit as usize);
-        Self { events, total, query_time: time::utc(&answer.query_time), trust, is_earlier, since }
+        let query_time = time::utc(&answer.query_time);
+        Self { events, total, query_time, trust, is_earlier, may_lack: false, since }
+    }
+
+    /// Whether it does not go back to where its window begins, as far as that can be told.
+    pub(super) fn is_cut(&self) -> bool {
+        self.hidden() > 0 || self.may_lack && self.events.len() >= earlier::LIMIT
     }
 
     /// How many match and are not shown.
@@ -275,31 +299,26 @@ fn fulfils(facts: &Facts<'_>, question: &Question) -> bool {
 }
 
 /// Newest first, by the wall clock: the monotonic one begins anew when the machine does. Equal times go by
-/// id, which a cursor knows.
+/// id, largest first as the server has them, which a cursor knows.
 fn order(a: &Facts<'_>, b: &Facts<'_>) -> Ordering {
     let key = |facts: &Facts<'_>| Reverse(facts.time.parse::<Timestamp>().ok());
-    key(a).cmp(&key(b)).then_with(|| a.id.cmp(b.id))
+    key(a).cmp(&key(b)).then_with(|| b.id.cmp(a.id))
 }
 
 /// Whether an event comes after the one at which the last page ended.
 fn is_after(facts: &Facts<'_>, end: Option<Timestamp>, id: &str) -> bool {
     match facts.time.parse::<Timestamp>().ok().cmp(&end) {
         Ordering::Less => true,
-        Ordering::Equal => facts.id > id,
+        Ordering::Equal => facts.id < id,
         Ordering::Greater => false,
     }
 }
 
 /// Where the window of a question begins: as far as it says, and an hour where it does not.
 fn begin(question: &Question, query_time: &str) -> Option<Timestamp> {
-    match (&question.cursor, question.since) {
-        (Some(cursor), _) => Some(cursor.since),
-        (None, Some(Since::Moment(moment))) => Some(moment),
-        _ => {
-            let seconds = question.seconds_back().unwrap_or(earlier::WINDOW);
-            query_time.parse::<Timestamp>().ok()?.checked_sub(SignedDuration::from_secs(seconds.into())).ok()
-        }
-    }
+    let seconds = SignedDuration::from_secs(question.seconds_back().unwrap_or(earlier::WINDOW).into());
+    let ago = || query_time.parse::<Timestamp>().ok()?.checked_sub(seconds).ok();
+    question.start().or_else(ago)
 }
 
 /// An event whose time cannot be read is kept: to show too much is the smaller mistake.
@@ -310,7 +329,6 @@ fn at_least(time: &str, since: Timestamp) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::render::remark::Remark;
 
     fn event(pid: u32, command: &str, timestamp: u64) -> ConnectionEvent {
         let time = format!("2026-11-21T00:00:{:02}Z", timestamp % 60);
@@ -349,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn conditions_that_no_server_knows_are_checked_here() {
+    fn conditions_that_the_earlier_server_does_not_know_are_checked_here() {
         let failed = |ip: &str, port, outcome: &str| ConnectionEvent {
             destination_ip: ip.into(),
             destination_port: port,
@@ -361,16 +379,10 @@ mod tests {
             failed("10.1.2.3", 443, "established"),
             failed("", 0, ""),
         ];
-        let read = |question: &Question| {
-            assert!(question.has_conditions() && request(question, 5).limit == Some(MOST_EVENTS));
-            Listing::read(EventsByPid { total_count: Some(7), ..answer(events.clone()) }, question, 10)
-        };
-        let to = read(&Question { to: "10.0.0.0/8".parse().ok(), ..Question::default() });
-        assert_eq!((to.total, to.hidden()), (2, 0));
-        let searched = Remark::Notice("  ! Only the newest 3 of 7 events were searched.".to_owned());
-        assert_eq!(to.trust.lines(""), [searched]);
-        assert_eq!(read(&Question { port: 443, ..Question::default() }).total, 1);
-        assert_eq!(read(&Question { failed: true, ..Question::default() }).total, 1);
+        let read = |question: &Question| Listing::read(answer(events.clone()), question, 10).total;
+        assert_eq!(read(&Question { to: "10.0.0.0/8".parse().ok(), ..Question::default() }), 2);
+        assert_eq!(read(&Question { port: 443, ..Question::default() }), 1);
+        assert_eq!(read(&Question { failed: true, ..Question::default() }), 1);
     }
 
     #[test]
@@ -384,7 +396,7 @@ mod tests {
             .collect();
         let (mut seen, mut question, mut pages) = (Vec::new(), Question::default(), 0);
         loop {
-            let asked = request(&question, 2);
+            let asked = request::<ConnectionEvent>(&question, 2);
             let until: Option<Timestamp> = asked.until.map(|until| until.parse().unwrap());
             let matching: Vec<_> = all
                 .iter()
@@ -392,6 +404,10 @@ mod tests {
                 .cloned()
                 .collect();
             let total_count = Some(matching.len() as u64);
+            // The server's order, and its limit.
+            let mut matching = matching;
+            matching.sort_by(|a, b| (&b.time, &b.id).cmp(&(&a.time, &a.id)));
+            matching.truncate(asked.limit.unwrap() as usize);
             let mut listing = Listing::read(EventsByPid { total_count, ..answer(matching) }, &question, 2);
             assert_eq!(listing.total as usize, 10 - seen.len());
             if pages == 1 {
@@ -405,7 +421,7 @@ mod tests {
             let arguments = [("cursor".to_owned(), cursor.into())].into_iter().collect();
             question = Question::read(crate::registry::find("list_connections").unwrap(), arguments).unwrap();
         }
-        assert_eq!(seen, ["09", "08", "07", "06", "03", "04", "05", "02", "01", "00"]);
+        assert_eq!(seen, ["09", "08", "07", "06", "05", "04", "03", "02", "01", "00"]);
         assert_eq!(pages, 6);
     }
 

@@ -134,7 +134,17 @@ impl Question {
         Subject { pid: self.pid, name: &self.process_name }
     }
 
-    /// Whether there are conditions that the server does not know: they are checked here.
+    /// The moment at which the window begins, where the question says it that way.
+    pub(super) fn moment(&self) -> Option<Timestamp> {
+        if let Some(Since::Moment(moment)) = self.since { Some(moment) } else { None }
+    }
+
+    /// The moment at which what is asked for begins: of a later page, as of the first one.
+    pub(super) fn start(&self) -> Option<Timestamp> {
+        self.cursor.as_ref().map(|cursor| cursor.since).or_else(|| self.moment())
+    }
+
+    /// Whether there are conditions that an earlier server does not know: then they are checked here.
     pub(super) fn has_conditions(&self) -> bool {
         self.to.is_some() || self.port != 0 || self.failed
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use netspy_api::SummaryRequest;
+use netspy_api::{ClientError, Conditions, SummaryRequest};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -10,7 +10,7 @@ use super::analyze::{counted, seconds};
 use super::listing::as_comm;
 use super::question::Question;
 use super::trust::Trust;
-use super::{Context, Outcome, ToolError, answer as written};
+use super::{Context, Outcome, ToolError, answer as written, filter};
 use crate::render::{connection, loss, time};
 
 /// The same for programs.
@@ -33,37 +33,53 @@ pub(super) struct Summary {
 }
 
 pub(super) async fn answer(context: &Context<'_>, question: Question) -> Outcome {
-    let summary = if question.has_conditions() || seconds(&question) == 0 {
-        count(context, &question).await?
-    } else {
-        ask(context, &question).await?
+    let summary = match ask(context, &question).await? {
+        Some(summary) => summary,
+        None => count(context, &question).await?,
     };
     Ok(written(lines(&summary, &question), summary.trust.lines(loss::COUNTS), &summary))
 }
 
-async fn ask(context: &Context<'_>, question: &Question) -> Result<Summary, ToolError> {
+/// The server's own count; none where it does not know everything that is asked for.
+async fn ask(context: &Context<'_>, question: &Question) -> Result<Option<Summary>, ToolError> {
     let name = question.process_name.as_str();
-    let mut answer = context.client.connection_summary(&request(question, name)).await?;
-    if answer.lost.is_none() && as_comm(name) != name {
-        // The earlier server compares with the name that the kernel cut, and would answer a confident 0.
-        answer = context.client.connection_summary(&request(question, as_comm(name))).await?;
+    let conditions = filter::of_connections(question);
+    let mut answer =
+        match context.client.connection_summary(&request(question, name, conditions.clone())).await {
+            // v0.0.1 sums up only a process, over an hour at most.
+            Err(ClientError::Status { code: 400, .. }) if is_earlier(context).await => return Ok(None),
+            answer => answer?,
+        };
+    if answer.lost.is_none() {
+        if question.has_conditions() || question.moment().is_some() {
+            return Ok(None);
+        }
+        if as_comm(name) != name {
+            // The earlier server compares with the name that the kernel cut, and would answer a confident 0.
+            answer = context.client.connection_summary(&request(question, as_comm(name), conditions)).await?;
+        }
     }
     let mut trust = Trust::new(answer.lost);
     if answer.count == 0 {
         trust.check_empty(context.client, "connection", "connections", question).await;
     }
-    Ok(Summary {
+    Ok(Some(Summary {
         count: answer.count,
         outcomes: answer.outcomes,
         pid: question.pid,
         process_name: question.process_name.clone(),
-        duration_seconds: answer.duration_seconds,
+        duration_seconds: seconds(question).into(),
         query_time: time::utc(&answer.query_time),
         trust,
-    })
+    }))
 }
 
-/// Counted here: no server's summary knows these conditions.
+/// Whether the server is an earlier one: those know no programs.
+pub(super) async fn is_earlier(context: &Context<'_>) -> bool {
+    context.client.health().await.is_ok_and(|health| health.lost.is_none() && health.programs.is_empty())
+}
+
+/// Counted here: the earlier servers' summaries do not know these conditions.
 async fn count(context: &Context<'_>, question: &Question) -> Result<Summary, ToolError> {
     let listing = counted(context, question).await?;
     let mut outcomes = BTreeMap::new();
@@ -82,11 +98,17 @@ async fn count(context: &Context<'_>, question: &Question) -> Result<Summary, To
 }
 
 /// The question as both summaries of the server take it.
-pub(super) fn request(question: &Question, name: &str) -> SummaryRequest {
+pub(super) fn request(question: &Question, name: &str, conditions: Conditions) -> SummaryRequest {
+    let since = question.moment().map(|moment| moment.to_string());
+    let duration = since.is_none().then(|| seconds(question).into());
     SummaryRequest {
-        pid: (question.pid != 0).then_some(question.pid),
+        pid: filter::pid(question),
         command: (!name.is_empty()).then(|| name.to_owned()),
-        duration_seconds: Some(seconds(question).into()),
+        duration_seconds: duration,
+        // Under the name that v0.0.1 knows, too.
+        duration,
+        since,
+        conditions,
         ..SummaryRequest::default()
     }
 }

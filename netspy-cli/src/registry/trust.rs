@@ -35,11 +35,6 @@ impl Trust {
         self.notes.push(note);
     }
 
-    /// Events that are missing, as far as the server can tell.
-    pub(super) fn lost(&self) -> u64 {
-        self.lost.as_ref().map_or(0, |lost| lost.total)
-    }
-
     /// The same for people: `meaning` is what a loss does to what stands above.
     pub(super) fn lines(&self, meaning: &str) -> Vec<Remark> {
         let hint = self.did_you_mean.as_deref().map(|name| {

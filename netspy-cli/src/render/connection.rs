@@ -7,9 +7,10 @@ use netspy_api::ConnectionEvent;
 use super::{escape, time};
 
 /// Outcomes in the order in which they are told; the second says whether it is a failure.
-const OUTCOMES: [(&str, bool); 8] = [
+const OUTCOMES: [(&str, bool); 9] = [
     ("established", false),
     ("pending", false),
+    ("unanswered", false),
     ("refused", true),
     ("reset", true),
     ("timed_out", true),
@@ -56,6 +57,17 @@ pub(crate) fn protocol(name: &str) -> &str {
 /// Whether the connection did not come about.
 pub(crate) fn is_failure(outcome: &str) -> bool {
     OUTCOMES.iter().any(|(name, failure)| *name == outcome && *failure)
+}
+
+/// Every outcome that is a failure, separated by commas.
+pub(crate) fn failures() -> String {
+    let failures = OUTCOMES.iter().filter(|(_, failure)| *failure).map(|(name, _)| *name);
+    failures.collect::<Vec<_>>().join(",")
+}
+
+/// Whether more may yet become known of it: still trying, or no datagram has come back.
+pub(crate) fn is_open(outcome: &str) -> bool {
+    ["pending", "unanswered"].contains(&outcome)
 }
 
 /// Outcomes with their counts, in the order in which they are told.

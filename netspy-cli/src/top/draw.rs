@@ -57,7 +57,7 @@ fn headline(screen: &Screen) -> Text<'_> {
         Span::styled("netspy top", Modifier::BOLD),
         Span::raw(format!(
             "  {clock}{paused}  {}: {} connections, {} failed, {} drops  {}",
-            screen.window, overview.connections, overview.failed, overview.drops, screen.server
+            overview.window, overview.connections, overview.failed, overview.drops, screen.server
         )),
     ])
 }

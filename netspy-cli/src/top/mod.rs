@@ -55,7 +55,7 @@ pub(crate) async fn run(
         }
     };
     let server = escape::text(client.address()).into_owned();
-    let mut screen = Screen::new(server, question.window_in_words(), first);
+    let mut screen = Screen::new(server, first);
     let mut terminal = ratatui::try_init()?;
     let mut keys = Keys::read();
     let shown = show(client, &question, &mut screen, &mut terminal, &mut keys.events, Page::new(color)).await;

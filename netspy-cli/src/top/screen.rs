@@ -11,8 +11,6 @@ pub(super) const PANELS: usize = 4;
 
 pub(super) struct Screen {
     pub(super) server: String,
-    /// Length of the window in words.
-    pub(super) window: String,
     pub(super) overview: Overview,
     /// Why the overview is old; safe to write to a terminal.
     pub(super) problem: Option<String>,
@@ -40,9 +38,9 @@ pub(super) enum Next {
 }
 
 impl Screen {
-    pub(super) fn new(server: String, window: String, overview: Overview) -> Self {
+    pub(super) fn new(server: String, overview: Overview) -> Self {
         let orders = [Order::default(); PANELS];
-        Self { server, window, overview, problem: None, is_paused: false, focus: 0, orders }
+        Self { server, overview, problem: None, is_paused: false, focus: 0, orders }
     }
 
     /// Does what a key says.
@@ -100,7 +98,7 @@ mod tests {
             numbers: &["CONNS", "FAILED"],
             lines: vec![line("a", &[1, 9]), line("b", &[5, 0]), line("c", &[5, 3])],
         };
-        Screen::new(String::new(), String::new(), overview)
+        Screen::new(String::new(), overview)
     }
 
     fn press(screen: &mut Screen, key: KeyCode) -> String {

@@ -20,6 +20,7 @@ use axum::Router;
 use axum::body::to_bytes;
 use axum::extract::{Query, Request};
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 
 /// What a stub was asked.
 pub struct Question {
@@ -27,6 +28,8 @@ pub struct Question {
     pub path: String,
     pub query: BTreeMap<String, String>,
     pub body: String,
+    /// Where a stream is to go on.
+    pub last_event_id: Option<String>,
 }
 
 /// Lives until the test's process ends.
@@ -111,10 +114,13 @@ impl Stub {
         })
     }
 
-    /// Each question finds one more connection, of curl, at this moment.
+    /// Each question finds one more connection, of curl, at this moment. It has no stream of them.
     pub fn busy() -> Self {
         let count = Arc::new(AtomicUsize::new(0));
         Self::start(move |path| {
+            if path == "/api/stream" {
+                return (404, "404 page not found\n".to_owned());
+            }
             let (n, now) = (count.fetch_add(1, Ordering::SeqCst), jiff::Timestamp::now());
             let event = serde_json::json!({
                 "id": format!("{n:016x}"), "pid": 7, "command": "curl", "process": "curl", "time": now.to_string(),
@@ -161,10 +167,12 @@ impl Stub {
                 path: head.uri.path().to_owned(),
                 query,
                 body: String::from_utf8_lossy(&body).into_owned(),
+                last_event_id: head.headers.get("last-event-id").map(|id| id.to_str().unwrap().to_owned()),
             };
+            let kind = if question.path == "/api/stream" { "text/event-stream" } else { "text/plain" };
             let (status, body) = tokio::task::spawn_blocking(move || answer(&question)).await.unwrap();
             watch.0 = None;
-            (StatusCode::from_u16(status).unwrap(), body)
+            (StatusCode::from_u16(status).unwrap(), [(CONTENT_TYPE, kind)], body)
         });
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
