@@ -22,7 +22,7 @@ pub(super) struct Told {
     /// Nothing of before is told.
     begin: Timestamp,
     /// Whether the outcome was told.
-    told: HashMap<String, bool>,
+    known: HashMap<String, bool>,
     /// The same, oldest first, with when they happened.
     order: VecDeque<(String, Timestamp)>,
     /// Open ones, and since when they are waited for.
@@ -31,7 +31,7 @@ pub(super) struct Told {
 
 impl Told {
     pub(super) fn since(begin: Timestamp) -> Self {
-        Self { begin, told: HashMap::new(), order: VecDeque::new(), waiting: BTreeMap::new() }
+        Self { begin, known: HashMap::new(), order: VecDeque::new(), waiting: BTreeMap::new() }
     }
 
     /// Hears of a connection; gives it back if it is to be told now.
@@ -40,7 +40,7 @@ impl Told {
         if at.is_some_and(|at| at < self.begin) {
             return None;
         }
-        let told = self.told.get(&event.id).copied();
+        let told = self.known.get(&event.id).copied();
         match (connection::is_open(&event.outcome), told) {
             (_, Some(true)) | (true, Some(false)) => None,
             (true, None) => {
@@ -62,18 +62,20 @@ impl Told {
         let due = self.waiting.extract_if(.., |_, (since, _)| is_due(since));
         let mut due: Vec<_> = due.map(|(_, (_, event))| event).collect();
         due.sort_by(|a, b| a.time.cmp(&b.time));
-        due.iter().for_each(|event| self.remember(event, false));
+        for event in &due {
+            self.remember(event, false);
+        }
         due
     }
 
     fn remember(&mut self, event: &ConnectionEvent, is_outcome: bool) {
-        if self.told.insert(event.id.clone(), is_outcome).is_none() {
+        if self.known.insert(event.id.clone(), is_outcome).is_none() {
             self.order.push_back((event.id.clone(), happened(event).unwrap_or(self.begin)));
         }
         // What is forgotten is of before from then on.
         while self.order.len() > MOST {
             let Some((id, at)) = self.order.pop_front() else { return };
-            self.told.remove(&id);
+            self.known.remove(&id);
             self.begin = self.begin.max(at.checked_add(SignedDuration::from_nanos(1)).unwrap_or(at));
         }
     }
@@ -133,7 +135,7 @@ mod tests {
         for n in 0..MOST {
             assert!(told.hear(event(&n.to_string(), 12, "refused"), now).is_some());
         }
-        assert_eq!(told.told.len(), MOST);
+        assert_eq!(told.known.len(), MOST);
         assert!(told.hear(event("first", 11, "refused"), now).is_none());
     }
 }

@@ -38,7 +38,8 @@ pub(crate) struct Overview {
 pub(crate) async fn overview(client: &Client, question: &Question) -> Result<Overview, ToolError> {
     let question = windowed(question);
     if let Some(request) = filter::of_sums(&question) {
-        match sums::overview(client, &question, &request).await {
+        // Many requests at once: more than a stack should hold.
+        match Box::pin(sums::overview(client, &question, &request)).await {
             Err(ToolError::Client(error)) if error.is_unknown_path() => {}
             answer => return answer,
         }

@@ -5,21 +5,25 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on fails")]
 
 mod rounds;
+mod tasks;
 mod tools;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex};
 
 use netspy_cli::mcp::http::{Access, router};
 use rmcp::ServerHandler;
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CompleteRequestParams, CompleteResult, CompletionInfo,
-    ErrorData, GetPromptRequestParams, GetPromptResponse, Implementation, ListPromptsResult,
-    ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
-    ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult, ServerCapabilities, ServerConfig,
-    SetLevelRequestParams, SubscribeRequestParams, SubscriptionFilter, UnsubscribeRequestParams,
+    CallToolRequestParams, CallToolResponse, CancelTaskParams, CompleteRequestParams, CompleteResult,
+    CompletionInfo, ErrorData, GetPromptRequestParams, GetPromptResponse, GetTaskParams, GetTaskResult,
+    Implementation, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
+    PaginatedRequestParams, ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult,
+    ServerCapabilities, ServerConfig, SetLevelRequestParams, SubscribeRequestParams, SubscriptionFilter,
+    Tool, UnsubscribeRequestParams, UpdateTaskParams,
 };
-use rmcp::service::{RequestContext, RoleServer};
+use rmcp::service::{RequestContext, RoleServer, SubscriptionContext, SubscriptionSink};
+use rmcp::task_manager::TaskManager;
 use serde_json::{Value, json};
 
 /// A PNG of one red pixel.
@@ -27,7 +31,11 @@ pub(crate) const PNG: &str =
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGP4z8DwHwAFAAH/iZk9HQAAAABJRU5ErkJggg==";
 
 #[derive(Clone)]
-struct Fixture;
+struct Fixture {
+    tasks: TaskManager,
+    /// Who wants to be told of changes.
+    listeners: Arc<Mutex<Vec<SubscriptionSink>>>,
+}
 
 type Context = RequestContext<RoleServer>;
 type Page = Option<PaginatedRequestParams>;
@@ -37,7 +45,9 @@ async fn main() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     println!("Serving MCP at http://{}/mcp", listener.local_addr().unwrap());
     let access = Access::local(NonZeroU32::MAX).with_sessions();
-    let routes = router(|| Fixture, access).into_make_service_with_connect_info::<SocketAddr>();
+    // One for all sessions: a task outlives the request that began it.
+    let fixture = Fixture { tasks: TaskManager::new(), listeners: Arc::default() };
+    let routes = router(move || fixture.clone(), access).into_make_service_with_connect_info::<SocketAddr>();
     axum::serve(listener, routes).await.unwrap();
 }
 
@@ -50,18 +60,32 @@ impl ServerHandler for Fixture {
     fn get_info(&self) -> ServerConfig {
         let can = ServerCapabilities::builder()
             .enable_tools()
+            .enable_tool_list_changed()
             .enable_prompts()
+            .enable_prompts_list_changed()
             .enable_resources()
             .enable_resources_subscribe()
             .enable_completions()
             .enable_logging()
+            .enable_tasks()
             .build();
         ServerConfig::new(can).with_server_info(Implementation::new("conformance-fixture", "0"))
     }
 
-    /// Nothing ever changes here, but who wants to be told may listen.
+    /// Nothing ever changes here, but two tools say so.
     fn accepted_subscription_filter(&self, requested: &SubscriptionFilter) -> Option<SubscriptionFilter> {
         Some(requested.clone())
+    }
+
+    async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
+        self.listeners.lock().unwrap().push(context.sink().clone());
+        context.cancelled().await;
+        Ok(())
+    }
+
+    /// The router asks which arguments are also given as headers (SEP-2243).
+    fn get_tool(&self, name: &str) -> Option<Tool> {
+        tools::list().into_iter().find(|tool| tool.name == name)
     }
 
     async fn list_tools(&self, _: Page, _: Context) -> Result<ListToolsResult, ErrorData> {
@@ -75,6 +99,18 @@ impl ServerHandler for Fixture {
     ) -> Result<CallToolResponse, ErrorData> {
         if request.name.starts_with("test_input_required") {
             return rounds::tool(&request, &context);
+        }
+        if tasks::TOOLS.iter().any(|(name, _)| request.name == *name) {
+            return tasks::call(&self.tasks, &request, &context).await;
+        }
+        let listeners = self.listeners.lock().unwrap().clone();
+        for listener in &listeners {
+            // Who has gone needs not be told.
+            let _ = match request.name.as_ref() {
+                "test_trigger_tool_change" => listener.notify_tool_list_changed().await,
+                "test_trigger_prompt_change" => listener.notify_prompt_list_changed().await,
+                _ => break,
+            };
         }
         tools::call(&request, &context).await
     }
@@ -172,6 +208,18 @@ impl ServerHandler for Fixture {
 
     async fn complete(&self, _: CompleteRequestParams, _: Context) -> Result<CompleteResult, ErrorData> {
         Ok(CompleteResult::new(CompletionInfo::with_all_values(Vec::new()).unwrap()))
+    }
+
+    async fn get_task(&self, request: GetTaskParams, _: Context) -> Result<GetTaskResult, ErrorData> {
+        self.tasks.get_task(&request.task_id).map(GetTaskResult::new)
+    }
+
+    async fn update_task(&self, request: UpdateTaskParams, _: Context) -> Result<(), ErrorData> {
+        self.tasks.update_task(&request.task_id, request.input_responses)
+    }
+
+    async fn cancel_task(&self, request: CancelTaskParams, _: Context) -> Result<(), ErrorData> {
+        self.tasks.cancel_task(&request.task_id)
     }
 
     async fn set_level(&self, _: SetLevelRequestParams, _: Context) -> Result<(), ErrorData> {

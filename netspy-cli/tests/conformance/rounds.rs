@@ -25,7 +25,7 @@ pub(crate) fn sampling(prompt: &str, tokens: u32) -> Value {
     json!({"method": "sampling/createMessage", "params": {"messages": [message], "maxTokens": tokens}})
 }
 
-fn one(message: &str, name: &str, kind: &str) -> Value {
+pub(crate) fn one(message: &str, name: &str, kind: &str) -> Value {
     let mut properties = Map::new();
     properties.insert(name.to_owned(), json!({"type": kind}));
     elicitation(message, &json!({"type": "object", "properties": properties, "required": [name]}))
@@ -131,7 +131,7 @@ pub(crate) fn prompt(request: &GetPromptRequestParams) -> GetPromptResponse {
     GetPromptResponse::Complete(wire(json!({"resultType": "complete", "messages": [message]})))
 }
 
-fn ask(requests: Value, state: Option<&str>) -> CallToolResponse {
+pub(crate) fn ask(requests: Value, state: Option<&str>) -> CallToolResponse {
     CallToolResponse::InputRequired(required(requests, state))
 }
 

