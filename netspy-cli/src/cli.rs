@@ -205,8 +205,8 @@ pub(crate) enum LineCommand {
 }
 
 /// What can be set for a session, by the names of the flags.
-pub(crate) const SETTINGS: [&str; 9] =
-    ["process", "pid", "to", "port", "failed", "duration", "since", "max-events", "output"];
+pub(crate) const SETTINGS: [&str; 10] =
+    ["process", "pid", "to", "port", "failed", "direction", "duration", "since", "max-events", "output"];
 
 /// Commands that are answered, wherever they are typed.
 #[derive(Debug, Subcommand)]
@@ -315,14 +315,18 @@ macro_rules! flags {
 
 flags!(WindowFlags: target: Target, remote: Remote, failed: Failed, window: Window, since: Since);
 flags!(DropWindowFlags: target: Target, remote: Remote, window: Window, since: Since);
-flags!(ListFlags: target: Target, remote: Remote, failed: Failed, since: Since, most: Most, length: Length);
+flags!(
+    ListFlags: target: Target, remote: Remote, failed: Failed, way: Way, since: Since, most: Most, length: Length
+);
 flags!(DropListFlags: target: Target, remote: Remote, since: Since, most: Most, length: Length);
-flags!(FollowFlags: target: Target, remote: Remote, failed: Failed, watch: Watch);
-flags!(SetFlags: target: Target, remote: Remote, failed: Failed, window: Window, since: Since, most: Most);
+flags!(FollowFlags: target: Target, remote: Remote, failed: Failed, way: Way, watch: Watch);
+flags!(
+    SetFlags: target: Target, remote: Remote, failed: Failed, way: Way, window: Window, since: Since, most: Most
+);
 flags!(WhyFlags: target: Target, remote: Remote, since: Since);
 flags!(
     /// Flags of `--tool`: those of every tool.
-    ToolFlags: target: Target, remote: Remote, failed: Failed, window: Window, since: Since, most: Most,
+    ToolFlags: target: Target, remote: Remote, failed: Failed, way: Way, window: Window, since: Since, most: Most,
     length: Length, watch: Watch, text: Text
 );
 
@@ -367,6 +371,12 @@ group!(Failed {
     /// Only connections that failed
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     failed: bool => "failed",
+});
+
+group!(Way {
+    /// Only `outbound` or `inbound` connections
+    #[arg(long, value_name = "WAY")]
+    direction: String => "direction",
 });
 
 group!(Window {

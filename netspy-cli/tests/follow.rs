@@ -56,7 +56,7 @@ fn a_stream_that_breaks_off_goes_on_where_it_ended_and_nothing_comes_twice() {
         Some("2000") => [&event("b", 2, "established"), &event("c", 3, "timed_out"), "id: 3000\n\n"].concat(),
         Some(_) => String::new(),
     });
-    let flags = ["--process", "curl", "--to", "10.0.0.0/8", "--port", "80", "--failed", "--seconds", "2"];
+    let flags = ["--process", "curl", "--to", "10.0.0.0/8", "--port", "80", "--failed", "--seconds", "4"];
     let run = server.netspy(&[&["follow", "-o", "ndjson"], &flags[..]].concat());
     let told: Vec<Value> = run.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let told: Vec<_> =

@@ -240,8 +240,8 @@ fn rows_can_be_had_as_lines() {
     let counts = Stub::of("ours").netspy(&["summary", "-o", "csv", "--process", "curl"]);
     assert_eq!(
         counts.stdout,
-        "count,outcomes.established,outcomes.refused,outcomes.timed_out,pid,process_name,duration_seconds,query_time,\
-         lost.total\n5,3,1,1,0,curl,60,2026-11-21T19:06:00Z,0\n"
+        "count,outcomes.established,outcomes.refused,outcomes.timed_out,inbound,pid,process_name,duration_seconds,\
+         query_time,lost.total\n5,3,1,1,0,0,curl,60,2026-11-21T19:06:00Z,0\n"
     );
     let groups = Stub::of("ours").netspy(&["analyze", "-o", "csv"]).stdout;
     assert!(groups.starts_with("address,connections,failed\n127.0.0.1:8080,2,0\n"), "{groups}");

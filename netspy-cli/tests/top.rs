@@ -87,3 +87,17 @@ fn without_a_terminal_or_a_server_there_is_no_screen() {
     let (code, mut left) = top.ended();
     assert!(code == 3 && left.shown().contains("start it with: sudo netspy-server"), "{}", left.shown());
 }
+
+#[test]
+fn a_server_that_takes_its_time_is_said_to_be_waited_for() {
+    let server = Stub::slow(std::time::Duration::from_secs(3));
+    for command in ["top", "follow --seconds 1"] {
+        let mut screen = Screen::start(24, 100, &server.url, command, &[]);
+        screen.until(|shown| shown.contains("... waiting for the server, "));
+        // The line goes when there is something to show.
+        screen.until(|shown| {
+            (shown.contains("1 Processes") || shown.contains("Following connections"))
+                && !shown.contains("waiting for the server")
+        });
+    }
+}

@@ -17,6 +17,7 @@ use crate::output::{self, Exit, Format};
 use crate::registry::polled::{self, Polled};
 use crate::registry::{self, Question, Tool};
 use crate::render::{connection, escape};
+use crate::waiting::Waiting;
 
 /// How often a server that has no stream is asked, and how often one looks for what is overdue.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -52,9 +53,29 @@ pub(crate) async fn run(
         Err(error) => return Ok(refused(&mut Standard, &error.to_string(), Exit::from(&error))),
     };
     let mut paper = Standard;
+    let all = async {
+        let begun = Waiting::new().during(begin(client, &question)).await;
+        print(client, &question, begun, format, &mut paper).await
+    };
     tokio::select! {
-        ended = print(client, &question, format, &mut paper) => ended,
+        ended = all => ended,
         _ = tokio::signal::ctrl_c() => Ok(Exit::Success),
+    }
+}
+
+/// What can be followed of a server, and from when on.
+pub(crate) struct Begun {
+    begin: Timestamp,
+    /// None where it has no stream.
+    pushed: Option<Pushed>,
+}
+
+/// Asks the server for what happens from now on. A mistyped address is said at once; only who was there is waited for.
+pub(crate) async fn begin(client: &Client, question: &Question) -> Result<Begun, ClientError> {
+    let begin = polled::now(client).await?;
+    match Pushed::open(client, registry::stream_request(question), begin).await {
+        Err(error) if error.is_unknown_path() => Ok(Begun { begin, pushed: None }),
+        pushed => pushed.map(|pushed| Begun { begin, pushed: Some(pushed) }),
     }
 }
 
@@ -62,18 +83,11 @@ pub(crate) async fn run(
 pub(crate) async fn print(
     client: &Client,
     question: &Question,
+    begun: Result<Begun, ClientError>,
     format: Format,
     paper: &mut impl Paper,
 ) -> io::Result<Exit> {
-    // A mistyped address is said at once; only who was there is waited for.
-    let begun = async {
-        let begin = polled::now(client).await?;
-        match Pushed::open(client, registry::stream_request(question), begin).await {
-            Err(error) if error.is_unknown_path() => Ok((begin, None)),
-            pushed => pushed.map(|pushed| (begin, Some(pushed))),
-        }
-    };
-    let (begin, pushed) = match begun.await {
+    let Begun { begin, pushed } = match begun {
         Ok(begun) => begun,
         Err(error) => return Ok(failed(paper, &error)),
     };

@@ -8,7 +8,7 @@ use netspy_api::{
 };
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// How long a server that is away is left alone.
 pub(super) const PAUSE: Duration = Duration::from_secs(1);
@@ -79,7 +79,10 @@ async fn look_for_losses(client: Client, begin: Timestamp, sender: Sender<News>)
 async fn read(client: Client, request: StreamRequest, stream: EventStream, sender: Sender<News>) {
     let mut stream = stream;
     loop {
+        let opened = Instant::now();
         let Some(resume) = pass_on(&mut stream, &sender).await else { return };
+        // One that ends at once is not asked for again and again without rest.
+        sleep_until(opened + PAUSE).await;
         let Some(again) = reopen(&client, &request, resume.as_deref(), &sender).await else { return };
         stream = again;
     }

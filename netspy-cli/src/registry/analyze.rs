@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::list::scope;
 use super::listing::Listing;
-use super::question::{DEFAULT_DURATION, MOST_EVENTS, Question};
+use super::question::{DEFAULT_DURATION, Direction, MOST_EVENTS, Question};
 use super::trust::Trust;
 use super::{Context, Outcome, ToolError, answer as written};
 use crate::render::{connection, escape, loss};
@@ -63,12 +63,12 @@ pub(super) async fn answer(context: &Context<'_>, question: Question) -> Outcome
     Ok(written(lines(&patterns, &question), patterns.trust.lines(loss::COUNTS), &patterns))
 }
 
-/// Every connection of the question's window: 60 seconds where it says none.
+/// Every outbound connection of the question's window: 60 seconds where it says none.
 pub(super) async fn counted(
     context: &Context<'_>,
     question: &Question,
 ) -> Result<Listing<ConnectionEvent>, ToolError> {
-    let question = windowed(question);
+    let question = Question { direction: Some(Direction::Outbound), ..windowed(question) };
     let mut listing = Listing::ask(context.client, &question, MOST_EVENTS).await?;
     if listing.total == 0 {
         listing.trust.check_empty(context.client, "connection", "connections", &question).await;

@@ -8,7 +8,8 @@ use crate::render::connection;
 
 /// Of connections.
 pub(super) fn of_connections(question: &Question) -> Conditions {
-    Conditions { outcome: failures(question), ..of_drops(question) }
+    let direction = question.direction.map(|direction| direction.name().to_owned());
+    Conditions { direction, outcome: failures(question), ..of_drops(question) }
 }
 
 /// Of dropped packets, all of which are failures.
@@ -36,6 +37,7 @@ pub(super) fn of_sums(question: &Question) -> Option<TopRequest> {
     let Question { pid: 0, to: None, port: 0, .. } = question else { return None };
     Some(TopRequest {
         process: name(question),
+        direction: question.direction.map(|direction| direction.name().to_owned()),
         outcome: failures(question),
         duration_seconds: question.seconds_back().map(i64::from),
         since: question.moment().map(|moment| moment.to_string()),
@@ -58,6 +60,7 @@ fn failures(question: &Question) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::question::Direction;
 
     #[test]
     fn every_condition_is_the_servers_to_apply() {
@@ -67,6 +70,7 @@ mod tests {
             to: "10.0.0.0/8".parse().ok(),
             port: 443,
             failed: true,
+            direction: Some(Direction::Inbound),
             ..Question::default()
         };
         let asked = of_stream(&question);
@@ -75,7 +79,8 @@ mod tests {
         assert_eq!(asked.conditions.remote_port.as_deref(), Some("443"));
         let failures = "refused,reset,timed_out,unreachable,aborted,failed";
         assert_eq!(asked.conditions.outcome.as_deref(), Some(failures));
-        assert_eq!(of_drops(&question).outcome, None);
+        assert_eq!(asked.conditions.direction.as_deref(), Some("inbound"));
+        assert_eq!((of_drops(&question).outcome, of_drops(&question).direction), (None, None));
         assert_eq!(of_sums(&question), None);
         let sums = of_sums(&Question { pid: 0, to: None, port: 0, duration: 60, ..question }).unwrap();
         assert_eq!((sums.process.as_deref(), sums.duration_seconds), (Some("curl"), Some(60)));

@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::cell::Cell;
-use super::question::{Cursor, MOST_EVENTS, Question};
+use super::question::{Cursor, Direction, MOST_EVENTS, Question};
 use super::trust::Trust;
 use super::{earlier, filter};
 use crate::render::{connection, drops, time};
@@ -73,6 +73,7 @@ pub(super) struct Facts<'a> {
     time: &'a str,
     remote_ip: &'a str,
     remote_port: u16,
+    is_inbound: bool,
     failed: bool,
 }
 
@@ -126,6 +127,7 @@ impl Listed for ConnectionEvent {
             time: &self.time,
             remote_ip: &self.destination_ip,
             remote_port: self.destination_port,
+            is_inbound: self.direction == Direction::Inbound.name(),
             failed: connection::is_failure(&self.outcome),
         }
     }
@@ -156,6 +158,7 @@ impl Listed for DropEvent {
             time: &self.time,
             remote_ip: self.destination_ip.as_deref().unwrap_or_default(),
             remote_port: self.destination_port.unwrap_or_default(),
+            is_inbound: false,
             failed: true,
         }
     }
@@ -296,6 +299,7 @@ fn fulfils(facts: &Facts<'_>, question: &Question) -> bool {
     is_there
         && (question.port == 0 || question.port == facts.remote_port)
         && (!question.failed || facts.failed)
+        && question.direction.is_none_or(|way| (way == Direction::Inbound) == facts.is_inbound)
 }
 
 /// Newest first, by the wall clock: the monotonic one begins anew when the machine does. Equal times go by
@@ -383,6 +387,8 @@ mod tests {
         assert_eq!(read(&Question { to: "10.0.0.0/8".parse().ok(), ..Question::default() }), 2);
         assert_eq!(read(&Question { port: 443, ..Question::default() }), 1);
         assert_eq!(read(&Question { failed: true, ..Question::default() }), 1);
+        let inbound = Question { direction: Some(Direction::Inbound), ..Question::default() };
+        assert_eq!(read(&inbound), 0, "it knows outbound ones only");
     }
 
     #[test]

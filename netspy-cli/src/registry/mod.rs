@@ -112,8 +112,18 @@ pub(crate) enum ToolError {
 
 const WINDOW: &[&str] = &["pid", "process_name", "to", "port", "failed", "duration", "since"];
 const DROP_WINDOW: &[&str] = &["pid", "process_name", "to", "port", "duration", "since"];
-const LIST: &[&str] =
-    &["pid", "process_name", "to", "port", "failed", "since", "max_events", "max_tokens", "cursor"];
+const LIST: &[&str] = &[
+    "pid",
+    "process_name",
+    "to",
+    "port",
+    "failed",
+    "direction",
+    "since",
+    "max_events",
+    "max_tokens",
+    "cursor",
+];
 const DROP_LIST: &[&str] =
     &["pid", "process_name", "to", "port", "since", "max_events", "max_tokens", "cursor"];
 
@@ -123,7 +133,7 @@ pub(crate) static TOOLS: &[Tool] = &[
         name: "get_network_summary",
         title: "Connection summary",
         description: "Count the outbound connections that a process, a pid or the whole machine attempted in the \
-                      last seconds, with their outcomes (established, refused, timed out, …).",
+                      last seconds, with their outcomes.",
         arguments: WINDOW,
         required: &[],
         reach: Reach::Read,
@@ -133,7 +143,7 @@ pub(crate) static TOOLS: &[Tool] = &[
     Tool {
         name: "list_connections",
         title: "Recent connections",
-        description: "List the newest outbound connections, of the last hour if since is absent: when, where to, \
+        description: "List the newest connections, of the last hour if since is absent: when, where to, \
                       protocol, process, pid, outcome, errno and latency.",
         arguments: LIST,
         required: &[],
@@ -144,8 +154,7 @@ pub(crate) static TOOLS: &[Tool] = &[
     Tool {
         name: "analyze_patterns",
         title: "Connection patterns",
-        description: "Group the outbound connections of the last seconds by destination, protocol and outcome: \
-                      who is talked to most, and what fails.",
+        description: "Group the outbound connections of the last seconds by destination, protocol and outcome.",
         arguments: WINDOW,
         required: &[],
         reach: Reach::Read,
@@ -188,8 +197,8 @@ pub(crate) static TOOLS: &[Tool] = &[
     Tool {
         name: "watch_connections",
         title: "Watch connections live",
-        description: "Wait, and list the outbound connections that were attempted meanwhile. Reports progress.",
-        arguments: &["pid", "process_name", "to", "port", "failed", "seconds", "max_tokens"],
+        description: "Wait, and list what connects meanwhile. Reports progress.",
+        arguments: &["pid", "process_name", "to", "port", "failed", "direction", "seconds", "max_tokens"],
         required: &[],
         reach: Reach::Trace,
         output: schema::of_output::<listing::Table>,

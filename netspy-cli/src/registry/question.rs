@@ -51,6 +51,10 @@ pub(crate) struct Question {
     /// Only failures.
     #[serde(deserialize_with = "failed")]
     pub(crate) failed: bool,
+    /// outbound or inbound.
+    #[serde(deserialize_with = "direction")]
+    #[schemars(with = "String")]
+    pub(crate) direction: Option<Direction>,
     /// Seconds to look back; 60 if absent.
     #[serde(deserialize_with = "duration")]
     #[schemars(range(min = 0, max = LONGEST_DURATION))]
@@ -81,6 +85,25 @@ pub(crate) struct Question {
     /// What to find out, in plain words.
     #[serde(deserialize_with = "query")]
     pub(crate) query: String,
+}
+
+/// Who began a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// The process.
+    Outbound,
+    /// Its peer.
+    Inbound,
+}
+
+impl Direction {
+    /// As the API and people call it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Outbound => "outbound",
+            Self::Inbound => "inbound",
+        }
+    }
 }
 
 /// The beginning of a window.
@@ -146,7 +169,7 @@ impl Question {
 
     /// Whether there are conditions that an earlier server does not know: then they are checked here.
     pub(super) fn has_conditions(&self) -> bool {
-        self.to.is_some() || self.port != 0 || self.failed
+        self.to.is_some() || self.port != 0 || self.failed || self.direction.is_some()
     }
 
     /// The window in seconds, where the question says it that way.
@@ -171,8 +194,9 @@ impl Question {
     pub(super) fn conditions(&self) -> String {
         let to = self.to.map(|net| format!(" to {}", bare(net))).unwrap_or_default();
         let port = if self.port == 0 { String::new() } else { format!(" port {}", self.port) };
+        let direction = self.direction.map(|direction| format!(", {}", direction.name())).unwrap_or_default();
         let failed = if self.failed { ", failed" } else { "" };
-        format!("{to}{port}{failed}")
+        format!("{to}{port}{direction}{failed}")
     }
 }
 
@@ -309,6 +333,15 @@ fn to<'de, D: Deserializer<'de>>(source: D) -> Result<Option<IpNet>, D::Error> {
     }
 }
 
+fn direction<'de, D: Deserializer<'de>>(source: D) -> Result<Option<Direction>, D::Error> {
+    let text = text(source, "direction takes outbound or inbound", LONGEST_NAME)?;
+    let known = [Direction::Outbound, Direction::Inbound].into_iter().find(|known| known.name() == text);
+    if known.is_some() || text.is_empty() {
+        return Ok(known);
+    }
+    Err(D::Error::custom(format!("direction takes outbound or inbound, not {}", Value::from(text))))
+}
+
 fn since<'de, D: Deserializer<'de>>(source: D) -> Result<Option<Since>, D::Error> {
     let text = text(source, "since takes a length or a moment", LONGEST_NAME)?;
     if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(D::Error::custom) }
@@ -385,6 +418,7 @@ mod tests {
             (json!({"since": "400d"}), "since takes"),
             (json!({"to": "localhost"}), "such as 10.0.0.0/8, not \"localhost\""),
             (json!({"failed": "yes"}), "true or false"),
+            (json!({"direction": "both"}), "direction takes outbound or inbound, not \"both\""),
             (json!({"cursor": "abc"}), "unchanged"),
             (json!({"process_name": 3}), "takes a name, in quotes, not 3"),
             (json!({"process_name": "x".repeat(256)}), "at most 255 bytes"),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use netspy_api::{Client, ConnectionEvent};
 
 use super::listing::Listing;
-use super::question::{MOST_EVENTS, Question};
+use super::question::{Direction, MOST_EVENTS, Question};
 
 /// Whom connections were of, and where they went.
 #[derive(Clone, Debug, Default)]
@@ -29,11 +29,17 @@ impl Seen {
         for event in listing.events {
             seen.pids.insert(event.pid.to_string());
             seen.names.extend([event.command, event.process].into_iter().filter(|name| !name.is_empty()));
-            if !event.destination_ip.is_empty() {
-                seen.addresses.insert(event.destination_ip);
+            // The other end: who began an inbound one is its source.
+            let (address, port) = if event.direction == Direction::Inbound.name() {
+                (event.source_ip.unwrap_or_default(), event.source_port.unwrap_or_default())
+            } else {
+                (event.destination_ip, event.destination_port)
+            };
+            if !address.is_empty() {
+                seen.addresses.insert(address);
             }
-            if event.destination_port != 0 {
-                seen.ports.insert(event.destination_port.to_string());
+            if port != 0 {
+                seen.ports.insert(port.to_string());
             }
         }
         seen

@@ -20,6 +20,8 @@ pub(super) struct Summary {
     count: u64,
     /// Attempts by outcome; those that did not occur are absent.
     outcomes: BTreeMap<String, u64>,
+    /// Made by peers; not in `count`.
+    inbound: u64,
     /// The process id that was asked for; 0 for any.
     pid: u32,
     /// The name that was asked for; empty for any.
@@ -66,6 +68,7 @@ async fn ask(context: &Context<'_>, question: &Question) -> Result<Option<Summar
     Ok(Some(Summary {
         count: answer.count,
         outcomes: answer.outcomes,
+        inbound: answer.inbound,
         pid: question.pid,
         process_name: question.process_name.clone(),
         duration_seconds: seconds(question).into(),
@@ -89,6 +92,7 @@ async fn count(context: &Context<'_>, question: &Question) -> Result<Summary, To
     Ok(Summary {
         count: listing.total,
         outcomes,
+        inbound: 0,
         pid: question.pid,
         process_name: question.process_name.clone(),
         duration_seconds: seconds(question).into(),
@@ -130,6 +134,9 @@ fn lines(summary: &Summary, question: &Question) -> Vec<String> {
             "  {}",
             outcomes.map(|(outcome, n)| format!("{n} {outcome}")).collect::<Vec<_>>().join(", ")
         ));
+    }
+    if summary.inbound > 0 {
+        lines.push(format!("  Besides, {} inbound", summary.inbound));
     }
     lines
 }

@@ -27,6 +27,7 @@ const PATIENCE: Duration = Duration::from_millis(700);
 const FRESH: Duration = Duration::from_secs(3);
 /// Lengths for `--since` that one may start from.
 const LENGTHS: [&str; 5] = ["1m", "10m", "1h", "6h", "1d"];
+const DIRECTIONS: [&str; 2] = ["outbound", "inbound"];
 
 #[derive(Helper, Validator)]
 pub(super) struct Completion {
@@ -83,6 +84,7 @@ fn offers(typed: &str, seen: impl FnOnce() -> Seen) -> (usize, Vec<String>) {
         (None, _) | (Some("help"), None) => commands(&grammar),
         (Some("unset"), _) => SETTINGS.map(str::to_owned).into(),
         (Some(_), Some("-o" | "--output")) => formats(),
+        (Some(_), Some("--direction")) => DIRECTIONS.map(str::to_owned).into(),
         (Some(_), Some("--since")) => LENGTHS.map(str::to_owned).into(),
         (Some(_), Some("--process")) => seen().names.into_iter().collect(),
         (Some(_), Some("--pid")) => seen().pids.into_iter().collect(),
@@ -153,6 +155,7 @@ mod tests {
         assert_eq!(offered("why --to "), (9, words(&["10.0.0.1 ", "::1 "])));
         assert_eq!(offered("why --port 5"), (11, words(&["5432 "])));
         assert_eq!(offered("why --since 1h"), (12, words(&["1h "])));
+        assert_eq!(offered("list --direction in"), (17, words(&["inbound "])));
     }
 
     #[test]

@@ -24,8 +24,9 @@ impl Following {
     ) -> Self {
         let (client, mut above) = (client.clone(), Above(printer));
         Self(runtime.spawn(async move {
+            let begun = follow::begin(&client, &question).await;
             // A terminal that cannot be written to any more ends the session itself.
-            let _ = follow::print(&client, &question, format, &mut above).await;
+            let _ = follow::print(&client, &question, begun, format, &mut above).await;
         }))
     }
 

@@ -20,6 +20,7 @@ use crate::output::{self, Exit, Format, Page};
 use crate::registry::{Question, ToolError};
 use crate::render::escape;
 use crate::session::Session;
+use crate::waiting::Waiting;
 use editor::{Editor, Typed};
 use following::Following;
 use line::Step;
@@ -42,7 +43,8 @@ pub(crate) fn run(session: &Session, format: Option<Format>, runtime: &Runtime) 
         output::data(&format!("{BANNER}\n{}\n", line::commands()))?;
     }
     // A server that hangs must not keep the prompt away.
-    let _ = runtime.block_on(async { tokio::time::timeout(GREETING, greet(session)).await });
+    let greeted = async { tokio::time::timeout(GREETING, greet(session)).await };
+    let _ = runtime.block_on(Waiting::new().during(greeted));
     let settings = Settings::new(format);
     if is_interactive { converse(session, settings, runtime) } else { script(session, settings, runtime) }
 }

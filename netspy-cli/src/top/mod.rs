@@ -20,6 +20,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::output::{self, Color, Exit, Page};
 use crate::registry::{Overview, Question, Tool, ToolError, overview};
 use crate::render::escape;
+use crate::waiting::Waiting;
 use screen::{Next, Screen};
 
 /// How often the server is asked.
@@ -47,7 +48,7 @@ pub(crate) async fn run(
         let first = overview(client, &question).await?;
         Ok::<_, ToolError>((question, first))
     };
-    let (question, first) = match begun.await {
+    let (question, first) = match Waiting::new().during(begun).await {
         Ok(begun) => begun,
         Err(error) => {
             output::words(&format!("Error: {}", escape::text(&error.to_string())));
