@@ -197,16 +197,20 @@ fn what_is_set_holds_for_the_session() {
 #[test]
 fn what_is_set_holds_for_a_script() {
     let server = Stub::of("ours");
-    let run = netspy(&server.url, &[], "set -o ndjson --max-events 1\nlist\nunset\nsummary\n");
+    let run = netspy(&server.url, &[], "set -o ndjson --max-events 1\nlist\nshow\nunset\nsummary\n");
     let lines: Vec<_> = run.stdout.lines().collect();
-    assert_eq!(
-        (run.code, lines[0], lines[2]),
-        (Some(0), "set --max-events 1 -o ndjson", "Nothing is set; for example: set --process curl -o table")
-    );
     assert!(
-        lines[1].starts_with("{\"time\":") && lines[3].starts_with("All processes made 5"),
+        lines[0].starts_with("{\"time\":") && lines[2].starts_with("All processes made 5"),
         "{}",
         run.shown()
+    );
+    // Only what was asked for is data.
+    assert_eq!((run.code, lines[1]), (Some(0), "set --max-events 1 -o ndjson"));
+    assert!(run.stderr.starts_with("set --max-events 1 -o ndjson\n"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("Nothing is set; for example: set --process curl -o table"),
+        "{}",
+        run.stderr
     );
 }
 

@@ -25,7 +25,10 @@ fn four_panels_are_sorted_resized_and_left() {
 
     // In a small window there is the panel that keys are about, alone.
     top.resize(15, 70);
-    top.until(|shown| shown.contains("1 Processes") && !shown.contains("2 Destinations"));
+    // The keys stand in the last line again: it has noticed.
+    top.until(|shown| {
+        shown.contains("1 Processes") && !shown.contains("2 Destinations") && shown.contains("p pause")
+    });
     top.press("3");
     let failures = top.until(|shown| shown.contains("3 Failures"));
     assert!(failures.contains("ECONNREFUSED") && !failures.contains("1 Processes"), "{failures}");

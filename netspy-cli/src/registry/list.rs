@@ -77,7 +77,7 @@ pub(super) fn size(cells: &[Cell], text: &str) -> usize {
 }
 
 /// Columns that an agent is given, who pays for every word: the first ones.
-const BRIEF: usize = 10;
+const BRIEF: usize = 11;
 
 const COLUMNS: [&str; 21] = [
     "time",

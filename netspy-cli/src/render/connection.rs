@@ -29,6 +29,7 @@ pub(crate) fn row(event: &ConnectionEvent, now: &str) -> String {
         format!("pid {}", event.pid),
     ];
     columns.extend(event.source.as_deref().map(|source| format!("from {}", escape::text(source))));
+    columns.extend((event.direction == "inbound").then(|| event.direction.clone()));
     columns.extend(outcome(event));
     columns.join(" | ")
 }
@@ -118,6 +119,23 @@ mod tests {
     fn a_hostile_name_cannot_forge_a_row() {
         let event = ConnectionEvent { command: "x\n  21:05:53 | \x1b[8m".into(), ..Default::default() };
         assert!(!row(&event, "").contains(['\n', '\x1b']));
+    }
+
+    #[test]
+    fn who_was_connected_to_is_told_from_who_connected() {
+        let event = ConnectionEvent {
+            direction: "inbound".into(),
+            source: Some("10.0.0.9:4000".into()),
+            outcome: "established".into(),
+            ..Default::default()
+        };
+        assert!(
+            row(&event, "").ends_with(" | from 10.0.0.9:4000 | inbound | established"),
+            "{}",
+            row(&event, "")
+        );
+        let outbound = ConnectionEvent { direction: "outbound".into(), ..event };
+        assert!(row(&outbound, "").ends_with(" | from 10.0.0.9:4000 | established"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::{connection, escape, time};
 use crate::output::Page;
 
 /// What a narrow table shows, where the rows have it.
-const TELLING: [&str; 11] = [
+const TELLING: [&str; 12] = [
     "time",
     "process_name",
     "pid",
@@ -21,6 +21,7 @@ const TELLING: [&str; 11] = [
     "outcome",
     "errno_name",
     "latency_us",
+    "direction",
     "reason",
     "class",
     "bytes",
@@ -30,7 +31,7 @@ const HEADINGS: [(&str, &str); 3] =
     [("process_name", "PROCESS"), ("protocol", "PROTO"), ("errno_name", "ERROR")];
 
 /// What a table without room does without, first things first.
-const DISPENSABLE: [&str; 6] = ["latency_us", "bytes", "errno_name", "class", "protocol", "pid"];
+const DISPENSABLE: [&str; 7] = ["direction", "latency_us", "bytes", "errno_name", "class", "protocol", "pid"];
 /// What may be cut, and the columns that it should have.
 const CUT: [(&str, u16); 3] = [("destination", 21), ("process_name", 8), ("reason", 16)];
 /// Columns between columns.

@@ -61,7 +61,7 @@ pub(super) async fn run(session: &Session, settings: &mut Settings, step: Step) 
             session.ask(&ask, format, |tool, typed| settings.complete(tool, typed)).await
         }
         Step::Set(flags, format) => match settings.set(&flags, format) {
-            Ok(()) => output::data(&settings.shown()).map(|()| Exit::Success),
+            Ok(()) => Ok(confirmed(settings)),
             Err(reason) => {
                 output::words(&format!("Error: {}", escape::text(&reason)));
                 Ok(Exit::Usage)
@@ -69,7 +69,7 @@ pub(super) async fn run(session: &Session, settings: &mut Settings, step: Step) 
         },
         Step::Unset(names) => {
             settings.unset(&names);
-            output::data(&settings.shown()).map(|()| Exit::Success)
+            Ok(confirmed(settings))
         }
         Step::Settings => output::data(&settings.shown()).map(|()| Exit::Success),
         Step::Show(text) => output::data(&text).map(|()| Exit::Success),
@@ -79,6 +79,12 @@ pub(super) async fn run(session: &Session, settings: &mut Settings, step: Step) 
         }
         Step::Nothing | Step::Leave | Step::Stop => Ok(Exit::Success),
     }
+}
+
+/// What is set now, which nobody asked for: words.
+fn confirmed(settings: &Settings) -> Exit {
+    output::words(&settings.shown());
+    Exit::Success
 }
 
 /// The block of commands that the banner and `help` show.
