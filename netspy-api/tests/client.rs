@@ -9,7 +9,7 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::{any, get, post};
-use netspy_api::{Client, ClientError, ListRequest, SummaryRequest};
+use netspy_api::{Client, ClientError, ListRequest, StreamRequest, SummaryRequest, TopRequest};
 
 async fn serve(routes: Router) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -54,6 +54,35 @@ async fn nulls_and_floats_of_the_earlier_server_are_understood() {
     assert_eq!(answer.events_by_pid.len(), 1);
     assert_eq!(answer.events_by_pid["2"][0].timestamp, 3_015_390_000_000);
     assert_eq!(answer.lost, None);
+}
+
+#[tokio::test]
+async fn the_first_version_is_read_under_its_own_names() {
+    let list = r#"{"total_pids":1,"connections":{"7":[{"pid":7,"timestamp":"2025-07-31T10:00:00Z"}]},"truncated":true}"#;
+    let drops = r#"{"total_pids":1,"drops":{"7":[{"pid":7,"drop_reason":"SKB_FREE","timestamp":"2025-07-31T10:00:00Z"}]}}"#;
+    let routes = Router::new()
+        .route("/api/list-connections", any(move || async move { list }))
+        .route("/api/list-packet-drops", any(move || async move { drops }))
+        .route("/api/connection-summary", post(|| async { r#"{"total_attempts":5,"duration":60}"# }))
+        .route("/api/packet-drop-summary", post(|| async { r#"{"total_drops":2,"duration":60}"# }));
+    let client = client(routes).await;
+    let list = client.list_connections(&ListRequest::default()).await.unwrap();
+    assert_eq!((list.events_by_pid["7"][0].time.as_str(), list.truncated), ("2025-07-31T10:00:00Z", true));
+    let drops = client.list_packet_drops(&ListRequest::default()).await.unwrap();
+    assert_eq!(drops.events_by_pid["7"][0].drop_reason, "SKB_FREE");
+    let summary = client.connection_summary(&SummaryRequest::default()).await.unwrap();
+    assert_eq!((summary.count, summary.duration_seconds), (5, 60));
+    assert_eq!(client.drop_summary(&SummaryRequest::default()).await.unwrap().count, 2);
+}
+
+#[tokio::test]
+async fn what_answers_a_stream_with_something_else_is_no_stream() {
+    let routes = Router::new().route("/api/stream", get(|| async { "{}" }));
+    let client = client(routes).await;
+    let error = client.stream(&StreamRequest::default(), None).await.unwrap_err();
+    assert!(matches!(error, ClientError::Malformed { .. }) && !error.is_unknown_path(), "{error}");
+    let absent = client.top(&TopRequest::default()).await.unwrap_err();
+    assert!(absent.is_unknown_path(), "{absent}");
 }
 
 #[tokio::test]
