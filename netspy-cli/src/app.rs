@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::EnvFilter;
 
-use crate::ai::Settings;
+use crate::ai::{File, Settings};
 use crate::cli::{Cli, Command};
 use crate::output::{self, Exit, Format};
 use crate::render::escape;
@@ -54,7 +54,11 @@ fn dispatch(cli: Cli, runtime: &Runtime) -> Exit {
     };
     tracing::debug!(server = client.address(), "asking");
     let unusual = cli.unusual_server().map(str::to_owned);
-    let ai = match Settings::read(&cli.ai, |name| std::env::var(name).ok(), files::state()) {
+    let ai = File::read(files::config().as_deref()).and_then(|file| {
+        let variable = |name: &str| std::env::var(name).ok().or_else(|| file.variable(name));
+        Settings::read(&cli.ai, variable, files::state())
+    });
+    let ai = match ai {
         Ok(ai) => ai,
         Err(reason) => {
             output::words(&format!("Error: {}", escape::text(&reason)));

@@ -148,6 +148,41 @@ fn without_a_model_the_rules_answer_in_the_same_shape() {
 }
 
 #[test]
+fn the_model_may_be_named_in_a_file_and_the_environment_wins() {
+    let (server, home) = (Stub::of("names"), tempfile::tempdir().unwrap());
+    let (model, other) = (Stub::talking(vec![says("fine")]), Stub::talking(vec![says("fine")]));
+    let directory = home.path().join(".config/netspy");
+    std::fs::create_dir_all(&directory).unwrap();
+    let (file, key) = (directory.join("client.toml"), home.path().join("key"));
+    std::fs::write(&key, "sk-of-a-file\n").unwrap();
+    let text =
+        format!("[ai]\nbase_url = '{}'\nmodel = 'our-own'\nkey_file = '{}'\n", model.url, key.display());
+    std::fs::write(&file, text).unwrap();
+    let ask = |variables: &[(&str, &str)]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_netspy"))
+            .args(["insights", "anything", "-o", "json", "--server", &server.url])
+            .env_clear()
+            .env("HOME", home.path())
+            .envs(variables.iter().copied())
+            .output()
+            .unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Run { stdout: text(output.stdout), stderr: text(output.stderr), code: output.status.code() }
+    };
+    assert_eq!(json(&ask(&[]))["sent_to"], model.url);
+    assert_eq!(sent(&model)[0]["model"], "our-own");
+    let variables = [("OPENAI_BASE_URL", other.url.as_str()), ("NETSPY_AI_MODEL", "another")];
+    assert_eq!(json(&ask(&variables))["sent_to"], other.url);
+    assert_eq!((sent(&other)[0]["model"].as_str(), model.asked().len()), (Some("another"), 1));
+
+    std::fs::write(&file, "[ai]\nkey = 'sk-in-the-open'\n").unwrap();
+    let run = ask(&[]);
+    assert!(
+        run.code == Some(2) && run.stderr.contains("client.toml") && run.stderr.contains("unknown field")
+    );
+}
+
+#[test]
 fn a_model_that_never_answers_is_left_after_six_steps_and_eight_calls() {
     let (server, home) = (Stub::of("names"), tempfile::tempdir().unwrap());
     let mut greedy = wants("get_network_summary", &json!({}));

@@ -6,6 +6,7 @@
 
 mod audit;
 mod conversation;
+mod file;
 mod model;
 mod pseudonym;
 mod reply;
@@ -13,4 +14,5 @@ mod settings;
 mod vocabulary;
 
 pub(crate) use conversation::{Ability, Talk, Told, explain, investigate};
+pub(crate) use file::File;
 pub(crate) use settings::{AiFlags, Settings};

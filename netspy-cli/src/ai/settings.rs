@@ -8,6 +8,9 @@ use clap::Args;
 
 const DEFAULT_BASE: &str = "https://api.openai.com/v1";
 const DEFAULT_MODEL: &str = "gpt-4o-mini";
+/// Variables of the environment that stand for flags.
+pub(super) const MODEL: &str = "NETSPY_AI_MODEL";
+pub(super) const KEY_FILE: &str = "NETSPY_AI_KEY_FILE";
 
 /// What the command line says about it.
 #[derive(Args, Clone, Debug, Default)]
@@ -20,7 +23,7 @@ pub(crate) struct AiFlags {
         long = "ai-model",
         global = true,
         value_name = "NAME",
-        env = "NETSPY_AI_MODEL",
+        env = MODEL,
         hide_env_values = true,
         display_order = 110
     )]
@@ -30,7 +33,7 @@ pub(crate) struct AiFlags {
         long = "ai-key-file",
         global = true,
         value_name = "FILE",
-        env = "NETSPY_AI_KEY_FILE",
+        env = KEY_FILE,
         hide_env_values = true,
         display_order = 111
     )]
@@ -82,7 +85,7 @@ impl fmt::Debug for Endpoint {
 }
 
 impl Settings {
-    /// Reads the environment and the key file.
+    /// Reads the environment, or what stands in for it, and the key file.
     ///
     /// # Errors
     /// When a key file is named and cannot be read.
@@ -92,7 +95,10 @@ impl Settings {
         state: Option<PathBuf>,
     ) -> Result<Self, String> {
         let set = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
-        let key = match &flags.key_file {
+        let key_file = flags.key_file.clone().or_else(|| set(KEY_FILE).map(PathBuf::from));
+        let key = match &key_file {
+            // A key of the environment wins over a file that only the settings name.
+            Some(_) if flags.key_file.is_none() && set("OPENAI_API_KEY").is_some() => set("OPENAI_API_KEY"),
             Some(file) => {
                 let text = fs::read_to_string(file)
                     .map_err(|error| format!("cannot read the key in {}: {error}", file.display()))?;
@@ -105,7 +111,7 @@ impl Settings {
         let endpoint = is_configured.then(|| Endpoint {
             base: base.as_deref().unwrap_or(DEFAULT_BASE).trim_end_matches('/').to_owned(),
             key: key.unwrap_or_default(),
-            model: flags.model.clone().unwrap_or_else(|| DEFAULT_MODEL.to_owned()),
+            model: flags.model.clone().or_else(|| set(MODEL)).unwrap_or_else(|| DEFAULT_MODEL.to_owned()),
         });
         Ok(Self {
             endpoint,
