@@ -93,7 +93,7 @@ fn without_a_terminal_or_a_server_there_is_no_screen() {
 
 #[test]
 fn a_server_that_takes_its_time_is_said_to_be_waited_for() {
-    let server = Stub::slow(std::time::Duration::from_secs(3));
+    let server = Stub::slow(std::time::Duration::from_millis(1500));
     for command in ["top", "follow --seconds 1"] {
         let mut screen = Screen::start(24, 100, &server.url, command, &[]);
         screen.until(|shown| shown.contains("... waiting for the server, "));
