@@ -22,6 +22,15 @@ pub struct KernelFacts {
     pub types_current_task: bool,
 }
 
+/// Plain old data that the loader may copy into the object.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub struct InjectedLayout(pub KernelLayout);
+
+// SAFETY: only u32 fields, `repr(C)`: no padding, every bit pattern valid.
+#[allow(unsafe_code)]
+unsafe impl aya::Pod for InjectedLayout {}
+
 /// Reads the kernel's BTF; it is forgotten afterwards (it is large).
 pub fn read_kernel_facts() -> Result<KernelFacts, BtfError> {
     let types = KernelTypes::read()?;

@@ -18,7 +18,7 @@ use aya::{
     programs::Program,
 };
 use aya_log::EbpfLogger;
-use netspy_common::{KernelLayout, MAX_FLOWS, MAX_INFLIGHT, MAX_SOCKETS};
+use netspy_common::{MAX_FLOWS, MAX_INFLIGHT, MAX_SOCKETS};
 use thiserror::Error;
 
 pub(super) use self::attach::{stop_connects, unload};
@@ -29,7 +29,7 @@ use self::{
 use super::{
     btf::BtfError,
     counts::Counts,
-    layout::{KernelFacts, read_kernel_facts},
+    layout::{InjectedLayout, KernelFacts, read_kernel_facts},
     ledger::{Ledger, Watched, skipped_runs},
     machine::Machine,
     rings::KernelSource,
@@ -371,22 +371,22 @@ impl<'a> Ladder<'a> {
             let probe = matches!(program, Program::KProbe(_) | Program::TracePoint(_));
             let fd = program.fd().map_or(-1, |fd| fd.as_fd().as_raw_fd());
             let known = watched.iter_mut().find(|known| known.fd == fd);
-            match skipped_runs(fd) {
-                Some(_) if probe && !self.facts.counts_skipped_probes => self.remark(
-                    event,
-                    "this kernel does not count the probes' runs that it skips (it came with 6.7)",
-                ),
-                Some(counted) => match known {
-                    Some(known) => known.events.push(event),
-                    None => watched.push(Watched { events: vec![event], fd, counted }),
-                },
-                None => {
-                    self.remark(
-                        event,
-                        "this kernel does not count the programs' runs that it skips (it came with 5.12)",
-                    );
+            let (runs, version) = match (skipped_runs(fd), known) {
+                (Some(_), _) if probe && !self.facts.counts_skipped_probes => ("the probes' runs", "6.7"),
+                (Some(_), Some(known)) => {
+                    known.events.push(event);
+                    continue;
                 }
-            }
+                (Some(counted), None) => {
+                    watched.push(Watched { events: vec![event], fd, counted });
+                    continue;
+                }
+                (None, _) => ("the programs' runs", "5.12"),
+            };
+            self.remark(
+                event,
+                &format!("this kernel does not count {runs} that it skips (it came with {version})"),
+            );
         }
         watched
     }
@@ -421,15 +421,6 @@ fn is_listed(function: &str) -> bool {
 fn taken(ebpf: &mut Ebpf, name: &str) -> Result<aya::maps::Map, MapError> {
     ebpf.take_map(name).ok_or_else(|| MapError::InvalidName { name: name.to_owned() })
 }
-
-/// Plain old data that the loader may copy into the object.
-#[repr(transparent)]
-#[derive(Clone, Copy)]
-struct InjectedLayout(KernelLayout);
-
-// SAFETY: only u32 fields, `repr(C)`: no padding, every bit pattern valid.
-#[allow(unsafe_code)]
-unsafe impl aya::Pod for InjectedLayout {}
 
 #[cfg(test)]
 mod tests {
