@@ -32,11 +32,13 @@ fn candidates(file: &Connection, table: Table, question: &Question) -> Result<Ve
     let (since, until) = (question.window.since_ns, question.window.until_ns);
     let sql = format!(
         "SELECT first_id, last_id, wall_first_ns, wall_last_ns, classes, processes, entries FROM {}
-         WHERE wall_last_ns >= ?1 AND wall_first_ns <= ?2",
+         WHERE wall_last_ns >= ?1 AND wall_first_ns <= ?2 AND changed_ns >= ?3",
         table.blocks
     );
     let mut statement = file.prepare_cached(&sql).map_err(cannot_read)?;
-    let mut blocks = statement.query([since, until]).map_err(cannot_read)?;
+    let mut blocks = statement
+        .query([since, until, question.changed_since_ns.unwrap_or(i64::MIN)])
+        .map_err(cannot_read)?;
     let mut found = Vec::new();
     while let Some(block) = blocks.next().map_err(cannot_read)? {
         let rows = matching(block, question).map_err(cannot_read)?;

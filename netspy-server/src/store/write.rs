@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
-use super::block::{Blocks, CONNECTIONS, DROPS};
+use super::block::{Blocks, CONNECTIONS, DROPS, Entry};
 use super::connection::{self, Stored};
 use super::dictionary::{Causes, ProcessReader, Processes, Programs};
 use super::ledger::{self, Unwritten};
@@ -171,12 +171,14 @@ fn write_connections(
         let mut write = || {
             let numbers = known.processes.numbers(file, &mut known.programs, &row.process);
             let ((process, program), class) = (numbers?, connection::class_of(row));
+            let entry =
+                Entry { wall_ns: row.wall_ns, changed_ns: connection::changed_ns(row), process, class };
             if let Some(before) = &before {
                 let class_before = connection::class_of(&before.connection);
                 changes.discount(&before.connection, before.program, class_before, before.rolled);
-                blocks.reclass(id, (before.process, class_before), (process, class))?;
+                blocks.replace(id, (before.process, class_before), entry)?;
             } else {
-                blocks.add(id, row.wall_ns, process, class)?;
+                blocks.add(id, entry)?;
             }
             let rolled = changes.count(&mut known.places, row, program, class);
             connection::put(&mut put, row, process, rolled)
@@ -224,7 +226,8 @@ fn write_drops(
         };
         let cause = known.causes.number(file, drop)?;
         if packet_drop::put(&mut put, drop, process, cause)? {
-            blocks.add(id, drop.wall_ns, process, cause)?;
+            let (wall_ns, changed_ns) = (drop.wall_ns, drop.wall_ns);
+            blocks.add(id, Entry { wall_ns, changed_ns, process, class: cause })?;
             changes.count_drop(drop.wall_ns, program, cause);
         }
     }
