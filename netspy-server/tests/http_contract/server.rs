@@ -47,7 +47,8 @@ impl TestBarrier {
         if let Some(sink) = self.sink.lock().unwrap().as_mut() {
             let lost = sink.write(&batch)?;
             if !batch.is_empty() {
-                self.feed.wrote(batch, &lost);
+                self.feed.wrote(batch);
+                self.feed.lost(&lost);
             }
         }
         Ok(())
