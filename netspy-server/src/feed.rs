@@ -4,7 +4,7 @@
 //! how much it has missed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::broadcast::{Receiver, Sender};
@@ -53,6 +53,7 @@ pub struct Feed {
     tally: Mutex<Tally>,
     end: Mutex<Position>,
     queued: AtomicUsize,
+    stores: AtomicBool,
 }
 
 impl Default for Feed {
@@ -62,6 +63,7 @@ impl Default for Feed {
             tally: Mutex::default(),
             end: Mutex::default(),
             queued: AtomicUsize::new(0),
+            stores: AtomicBool::new(true),
         }
     }
 }
@@ -106,6 +108,16 @@ impl Feed {
     /// One less does.
     pub fn dequeued(&self) {
         self.queued.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether the store took what was written last.
+    pub fn is_stored(&self) -> bool {
+        self.stores.load(Ordering::Relaxed)
+    }
+
+    /// The store takes what is written, or does not.
+    pub fn stores(&self, stores: bool) {
+        self.stores.store(stores, Ordering::Relaxed);
     }
 
     /// Something was found lost when batches were written.

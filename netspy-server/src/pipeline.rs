@@ -66,6 +66,16 @@ impl Gate {
         self.ask(Request::Flush(answer)).is_ok() && answered.recv_timeout(limit).is_ok()
     }
 
+    /// Whether the pipeline answers, and whether the store took what there was.
+    fn flush(&self) -> Result<Result<(), HistoryError>, HistoryError> {
+        let (answer, answered) = channel();
+        self.ask(Request::Flush(answer))?;
+        answered.recv_timeout(ANSWER_WITHIN).map_err(|_| {
+            let seconds = ANSWER_WITHIN.as_secs();
+            HistoryError(format!("the pipeline did not answer within {seconds} s; see the server's log"))
+        })
+    }
+
     fn ask(&self, request: Request) -> Result<(), HistoryError> {
         let gone = || HistoryError("the pipeline has ended; restart netspy-server".to_owned());
         self.requests.send(request).map_err(|_| gone())?;
@@ -75,12 +85,11 @@ impl Gate {
 
 impl Barrier for Gate {
     fn wait(&self) -> Result<(), HistoryError> {
-        let (answer, answered) = channel();
-        self.ask(Request::Flush(answer))?;
-        answered.recv_timeout(ANSWER_WITHIN).unwrap_or_else(|_| {
-            let seconds = ANSWER_WITHIN.as_secs();
-            Err(HistoryError(format!("the pipeline did not answer within {seconds} s; see the server's log")))
-        })
+        self.flush().map(drop)
+    }
+
+    fn written(&self) -> Result<(), HistoryError> {
+        self.flush()?
     }
 }
 

@@ -199,6 +199,10 @@ pub trait History: Send + Sync {
 
 /// Makes an answer complete.
 pub trait Barrier: Send + Sync {
-    /// Blocks until everything that the kernel had reported before the call can be read from the history.
+    /// Blocks until everything that the kernel had reported before the call can be read from the history. What cannot be
+    /// written there is in its ledger instead, so that an answer says what is missing.
     fn wait(&self) -> Result<(), HistoryError>;
+
+    /// The same; what cannot be written is an error.
+    fn written(&self) -> Result<(), HistoryError>;
 }

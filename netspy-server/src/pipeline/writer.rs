@@ -87,6 +87,7 @@ fn work(sink: &mut dyn Sink, to_do: &Receiver<Job>, feed: &Feed) {
             }
         }
         works = written.is_ok();
+        feed.stores(works);
         // Before queries are answered: what is told on is in the history, and what is in an answer has been told.
         let written = match written {
             Ok(more) => {

@@ -27,6 +27,8 @@ pub(crate) struct TestBarrier {
     pub(crate) calls: AtomicUsize,
     pub(crate) writes: Mutex<Batch>,
     pub(crate) fails: Mutex<Option<String>>,
+    /// Why the store takes nothing.
+    pub(crate) unwritten: Mutex<Option<String>>,
     pub(crate) feed: Arc<Feed>,
     sink: Mutex<Option<SqliteSink>>,
 }
@@ -38,6 +40,11 @@ impl Barrier for TestBarrier {
             return Err(HistoryError(message));
         }
         self.write(std::mem::take(&mut *self.writes.lock().unwrap()))
+    }
+
+    fn written(&self) -> Result<(), HistoryError> {
+        self.wait()?;
+        self.unwritten.lock().unwrap().clone().map_or(Ok(()), |message| Err(HistoryError(message)))
     }
 }
 
