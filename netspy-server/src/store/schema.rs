@@ -203,8 +203,13 @@ DROP TABLE old_connection_blocks;
 DROP TABLE old_drop_blocks;
 ";
 
-/// Indexes on what a process's identity holds, of which a file of this version may still be without.
+/// Indexes on what a process's identity holds, and of blocks by time with what most questions ask of them, so that those
+/// need not go by the long rest. A file of this version may still be without.
 const INDEXES: &str = "
+CREATE INDEX IF NOT EXISTS connection_blocks_by_time
+    ON connection_blocks (wall_last_ns, wall_first_ns, changed_ns, last_id, classes);
+CREATE INDEX IF NOT EXISTS drop_blocks_by_time
+    ON drop_blocks (wall_last_ns, wall_first_ns, changed_ns, last_id, classes);
 CREATE INDEX IF NOT EXISTS processes_by_unit ON processes (identity ->> '$.unit');
 CREATE INDEX IF NOT EXISTS processes_by_container ON processes (identity ->> '$.container_id');
 ";

@@ -99,7 +99,8 @@ fn a_file_of_version_4_is_brought_up_to_date() {
         write_connections(&mut sink, &rows);
     }
     let file = rusqlite::Connection::open(&path).unwrap();
-    let back = "ALTER TABLE connection_blocks DROP COLUMN changed_ns;
+    let back = "DROP INDEX connection_blocks_by_time; DROP INDEX drop_blocks_by_time;
+                ALTER TABLE connection_blocks DROP COLUMN changed_ns;
                 ALTER TABLE drop_blocks DROP COLUMN changed_ns; PRAGMA user_version = 4;";
     file.execute_batch(back).unwrap();
     drop(file);
