@@ -167,3 +167,44 @@ fn what_cannot_be_written_is_counted_and_told_to_nobody() {
     assert_eq!(tally.failed_batches, 1);
     assert_eq!(tally.losses.values().sum::<u64>(), 1, "{tally:?}");
 }
+
+/// Has always one more record; a ms passes with each.
+struct Endless(u64);
+
+impl Source for Endless {
+    fn drain(&mut self, take: &mut dyn FnMut(Input<'_>)) -> io::Result<bool> {
+        self.0 += 1_000_000;
+        let mut bytes = vec![0; 8];
+        bytes.extend(self.0.to_ne_bytes());
+        take(Input::Record { ring: Ring::Events, bytes: &bytes });
+        Ok(true)
+    }
+
+    fn read_flows(&mut self, _: &[FlowReading], _: &mut dyn FnMut(Input<'_>)) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn settle(&mut self, _take: &mut dyn FnMut(Input<'_>)) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn wait(&mut self, _wake: BorrowedFd<'_>, _at_most: Option<Duration>) -> io::Result<()> {
+        panic!("there is more")
+    }
+
+    fn monotonic_ns(&self) -> u64 {
+        self.0
+    }
+}
+
+#[test]
+fn a_flood_without_end_does_not_keep_queries_waiting() {
+    let sink = Flaky { failures: 0, written: Arc::default() };
+    let (source, host) = (Box::new(Endless(1)), Box::new(Nobody::default()));
+    let (pipeline, gate) = Pipeline::new(source, host, Box::new(sink.clone()), Arc::default()).unwrap();
+    let thread = std::thread::spawn(|| pipeline.run());
+    gate.wait().unwrap();
+    assert!(!sink.written.lock().unwrap().is_empty(), "what came before the question is written");
+    gate.stop();
+    thread.join().unwrap().unwrap();
+}
