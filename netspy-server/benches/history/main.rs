@@ -69,6 +69,14 @@ fn main() {
     drop(history);
     remove(&path);
     retention(&path, connections / 4);
+    report(&json!({ "what": "memory", "peak_bytes": peak_bytes() }));
+}
+
+/// The most memory that this process has had resident, everything above included (`VmHWM`, in KiB).
+fn peak_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1_024
 }
 
 /// Writes far more than is kept, and watches the file and its log meanwhile.

@@ -61,6 +61,17 @@ fn print(measured: &Value) {
             number("most_bytes") / MIB,
             Some(Goal::AtMost(number("allowed_bytes") / MIB)),
         );
+    } else if what == "memory" {
+        row(what, "MiB resident at most", number("peak_bytes") / MIB, None);
+    } else if what.starts_with("GET") {
+        let load = measured["load"].as_str().unwrap_or_default();
+        let goal = if load == "idle" { Some(Goal::AtLeast(70.0)) } else { None };
+        let ratio = 100.0 * number("requests_per_second") / number("bare_requests_per_second");
+        row(&format!("{what} ({load})"), "requests/s", number("requests_per_second"), None);
+        row("", "% of a bare handler's", ratio, goal);
+        let goal = if what.contains("/api/top") { 150.0 } else { 20.0 };
+        row("", "ms p99", number("p99_ms"), Some(Goal::AtMost(goal)));
+        row("", "ms p99 of the bare handler", number("bare_p99_ms"), None);
     } else {
         let goal =
             QUESTIONS.iter().find(|(begins, _)| what.starts_with(begins) && !what.contains("all rows"));

@@ -1,0 +1,136 @@
+//! `bench history`: netspy's history against the same in Parquet segments that `DataFusion` reads, in one run.
+//!
+//! The other one is `netspy-server/benches/columnar`, a package of its own: what it depends on is in nobody else's
+//! build nor lock file. docs/adr/0001 says what followed from it.
+
+#![allow(clippy::cast_precision_loss, reason = "far more exact than what is measured")]
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use crate::{command, workspace};
+
+/// Options of `bench history`.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Connections in both histories
+    #[arg(long, default_value_t = 1_000_000)]
+    connections: u64,
+    /// Also build both from nothing, and compare that
+    #[arg(long)]
+    fresh_build: bool,
+}
+
+const PACKAGE: &str = "netspy-server/benches/columnar/Cargo.toml";
+
+/// Builds, measures, prints a table in Markdown.
+pub(crate) fn job(arguments: &Arguments) -> Result<()> {
+    let root = workspace::root()?;
+    let target = workspace::target(&root).join("columnar");
+    let directory = workspace::target(&root).join("bench");
+    std::fs::create_dir_all(&directory)?;
+    command::run(columnar(&root).arg("--target-dir").arg(&target))?;
+    println!("| {:<46} | {:<18} | {:>12} | {:>12} | {:>8} |", "what", "unit", "SQLite", "Parquet", "ratio");
+    println!("| --- | --- | ---: | ---: | ---: |");
+    let mut bench = std::process::Command::new(target.join("release/netspy-columnar"));
+    bench.arg("--connections").arg(arguments.connections.to_string()).arg("--directory").arg(&directory);
+    for line in command::text(&mut bench)?.lines() {
+        let measured: Value =
+            serde_json::from_str(line).with_context(|| format!("not a measurement: {line}"))?;
+        let number = |name: &str| measured[name].as_f64().unwrap_or_default();
+        let text = |name: &str| measured[name].as_str().unwrap_or_default();
+        row(text("what"), text("unit"), number("sqlite"), number("columnar"));
+    }
+    if arguments.fresh_build {
+        fresh_builds(&root, &directory)?;
+    }
+    Ok(())
+}
+
+/// What is measured against is built for release.
+fn columnar(root: &Path) -> std::process::Command {
+    let mut build = command::cargo(root);
+    build.args(["build", "--quiet", "--release", "--locked", "--manifest-path", PACKAGE]);
+    build
+}
+
+fn row(what: &str, unit: &str, sqlite: f64, columnar: f64) {
+    let ratio = if sqlite > 0.0 { format!("{:.2}", columnar / sqlite) } else { "–".to_owned() };
+    println!("| {what:<46} | {unit:<18} | {sqlite:>12.2} | {columnar:>12.2} | {ratio:>8} |");
+}
+
+/// One build.
+struct Built {
+    seconds: f64,
+    cpu_seconds: f64,
+    crates: f64,
+    target_bytes: f64,
+    program_bytes: f64,
+}
+
+fn fresh_builds(root: &Path, directory: &Path) -> Result<()> {
+    let mut server = command::cargo(root);
+    server.args(["build", "--quiet", "--release", "--locked", "--package", "netspy-server"]);
+    let sqlite =
+        fresh_build(server, &directory.join("fresh-sqlite"), "netspy-server", &root.join("Cargo.lock"))?;
+    let lock = root.join(PACKAGE).with_file_name("Cargo.lock");
+    let columnar = fresh_build(columnar(root), &directory.join("fresh-columnar"), "netspy-columnar", &lock)?;
+    let mib = |bytes: f64| bytes / 1_048_576.0;
+    for (what, unit, of) in [
+        ("fresh build", "s", (|built: &Built| built.seconds) as fn(&Built) -> f64),
+        ("fresh build", "CPU s", |built| built.cpu_seconds),
+        ("packages in the lock file", "", |built| built.crates),
+    ] {
+        row(what, unit, of(&sqlite), of(&columnar));
+    }
+    row("target directory", "MiB", mib(sqlite.target_bytes), mib(columnar.target_bytes));
+    row("program", "MiB", mib(sqlite.program_bytes), mib(columnar.program_bytes));
+    Ok(())
+}
+
+/// Builds into an empty directory, which is removed afterwards.
+fn fresh_build(mut build: std::process::Command, target: &Path, program: &str, lock: &Path) -> Result<Built> {
+    if target.exists() {
+        std::fs::remove_dir_all(target)?;
+    }
+    let (began, cpu_began) = (Instant::now(), children_cpu_seconds()?);
+    command::run(build.arg("--target-dir").arg(target))?;
+    let seconds = began.elapsed().as_secs_f64();
+    let built = Built {
+        seconds,
+        cpu_seconds: children_cpu_seconds()? - cpu_began,
+        crates: std::fs::read_to_string(lock)?.matches("[[package]]").count() as f64,
+        target_bytes: bytes_below(target)?,
+        program_bytes: std::fs::metadata(target.join("release").join(program))?.len() as f64,
+    };
+    std::fs::remove_dir_all(target)?;
+    Ok(built)
+}
+
+/// User and system time of the children that have ended, as `/proc/self/stat` has it (fields 16 and 17, in 1/100 s).
+fn children_cpu_seconds() -> Result<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let after_name = stat.rsplit_once(") ").context("/proc/self/stat is cut off")?.1;
+    let ticks = after_name.split(' ').skip(13).take(2).map(str::parse::<u64>);
+    Ok(ticks.sum::<Result<u64, _>>().context("/proc/self/stat")? as f64 / 100.0)
+}
+
+fn bytes_below(directory: &Path) -> Result<f64> {
+    let mut waiting: Vec<PathBuf> = vec![directory.to_owned()];
+    let mut bytes = 0;
+    while let Some(directory) = waiting.pop() {
+        for entry in std::fs::read_dir(directory)? {
+            let entry = entry?;
+            let file = entry.metadata()?;
+            if file.is_dir() {
+                waiting.push(entry.path());
+            } else {
+                bytes += file.len();
+            }
+        }
+    }
+    Ok(bytes as f64)
+}
