@@ -123,7 +123,9 @@ impl Feed {
     /// Something was found lost when batches were written.
     pub fn lost(&self, losses: &[Loss]) {
         let mut tally = lock(&self.tally);
-        losses.iter().for_each(|loss| tally.lose(loss));
+        for loss in losses {
+            tally.lose(loss);
+        }
     }
 
     /// A batch is in the history.

@@ -92,11 +92,15 @@ fn work(sink: &mut dyn Sink, to_do: &Receiver<Job>, feed: &Feed) {
         let written = match written {
             Ok(more) => {
                 feed.lost(&more);
-                batches.into_iter().filter(|batch| !batch.is_empty()).for_each(|batch| feed.wrote(batch));
+                for batch in batches.into_iter().filter(|batch| !batch.is_empty()) {
+                    feed.wrote(batch);
+                }
                 Ok(())
             }
             Err(error) => {
-                batches.iter().for_each(|batch| feed.failed(batch));
+                for batch in &batches {
+                    feed.failed(batch);
+                }
                 Err(error)
             }
         };
