@@ -4,7 +4,7 @@
 //! how much it has missed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::broadcast::{Receiver, Sender};
@@ -53,6 +53,7 @@ pub struct Feed {
     tally: Mutex<Tally>,
     end: Mutex<Position>,
     queued: AtomicUsize,
+    stores: AtomicBool,
 }
 
 impl Default for Feed {
@@ -62,6 +63,7 @@ impl Default for Feed {
             tally: Mutex::default(),
             end: Mutex::default(),
             queued: AtomicUsize::new(0),
+            stores: AtomicBool::new(true),
         }
     }
 }
@@ -108,9 +110,27 @@ impl Feed {
         self.queued.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// A batch is in the history; `more` was found lost when it was written.
-    pub fn wrote(&self, batch: Batch, more: &[Loss]) {
-        lock(&self.tally).add(&batch, more);
+    /// Whether the store took what was written last.
+    pub fn is_stored(&self) -> bool {
+        self.stores.load(Ordering::Relaxed)
+    }
+
+    /// The store takes what is written, or does not.
+    pub fn stores(&self, stores: bool) {
+        self.stores.store(stores, Ordering::Relaxed);
+    }
+
+    /// Something was found lost when batches were written.
+    pub fn lost(&self, losses: &[Loss]) {
+        let mut tally = lock(&self.tally);
+        for loss in losses {
+            tally.lose(loss);
+        }
+    }
+
+    /// A batch is in the history.
+    pub fn wrote(&self, batch: Batch) {
+        lock(&self.tally).add(&batch);
         let mut end = lock(&self.end);
         let at = *end;
         *end = Position { batches: at.batches + 1, rows: at.rows + batch.rows() as u64 };
@@ -131,8 +151,8 @@ impl Feed {
 }
 
 impl Tally {
-    fn add(&mut self, batch: &Batch, more: &[Loss]) {
-        batch.losses.iter().chain(more).for_each(|loss| self.lose(loss));
+    fn add(&mut self, batch: &Batch) {
+        batch.losses.iter().for_each(|loss| self.lose(loss));
         let newest = self.newest;
         let new = batch.connections.iter().filter(|connection| connection.id > newest);
         let ids: BTreeSet<_> = new.map(|connection| connection.id).collect();
@@ -172,8 +192,8 @@ mod tests {
     #[test]
     fn a_connection_is_counted_once_whatever_comes_later_of_it() {
         let feed = Feed::default();
-        feed.wrote(connections(&[1, 2]), &[]);
-        feed.wrote(connections(&[2, 3, 3, 1]), &[]);
+        feed.wrote(connections(&[1, 2]));
+        feed.wrote(connections(&[2, 3, 3, 1]));
         assert_eq!(feed.tally().events[&LossKind::Connection], 3);
     }
 
@@ -184,7 +204,8 @@ mod tests {
         let expired = Loss { place: LossPlace::Expired, kind: LossKind::Connection, ..lost };
         let batch = Batch { losses: vec![lost], ..connections(&[1]) };
         feed.failed(&batch);
-        feed.wrote(batch, &[expired]);
+        feed.wrote(batch);
+        feed.lost(&[expired]);
         let tally = feed.tally();
         let expected = [
             ((LossPlace::EventsRingFull, LossKind::Unknown), 10),
@@ -201,7 +222,7 @@ mod tests {
         assert!(feed.follow(2).is_none(), "as many as there may be");
         drop(second);
         for id in 0..=BATCHES as u64 {
-            feed.wrote(connections(&[id]), &[]);
+            feed.wrote(connections(&[id]));
         }
         assert!(matches!(slow.try_recv(), Err(TryRecvError::Lagged(1))));
         assert_eq!(slow.try_recv().unwrap().at, Position { batches: 1, rows: 1 });

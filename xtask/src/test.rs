@@ -102,8 +102,9 @@ const PACKAGES: &[packages::Package] = &[
 
 fn format(root: &Path) -> Result<()> {
     cargo(root, &["fmt", "--all", "--check"])?;
-    // Outside the workspace, so `--all` does not reach it.
-    cargo(root, &["fmt", "--check", "--manifest-path", "netspy-ebpf/Cargo.toml"])
+    // Outside the workspace, so `--all` does not reach them.
+    let outside = ["netspy-ebpf/Cargo.toml", "netspy-server/benches/columnar/Cargo.toml"];
+    outside.iter().try_for_each(|package| cargo(root, &["fmt", "--check", "--manifest-path", package]))
 }
 
 fn cargo(root: &Path, arguments: &[&str]) -> Result<()> {

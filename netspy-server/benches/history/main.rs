@@ -10,18 +10,16 @@
 )]
 #![allow(clippy::cast_precision_loss, reason = "far more exact than what is measured")]
 
+mod http;
+mod pipe;
 mod trace;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use netspy_server::domain::{
-    Barrier, Filter, GroupBy, History, Host, Identity, Keep, KernelNames, ProcessEvent, Thread, Window,
-};
-use netspy_server::pipeline::{Gate, Pipeline};
+use netspy_server::domain::{Filter, GroupBy, History, Keep, Window};
 use netspy_server::store::{self, SqliteHistory, SqliteSink};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
@@ -54,18 +52,31 @@ fn main() {
     assert!(history.losses(ever).unwrap().is_empty(), "every record was understood");
     ask_all("idle", &history);
     let (sink, _) = store::open(&path, keep).unwrap();
+    http::ask_all("idle", sink, &history, Trace::of_the_next_minute(0));
+    let (sink, _) = store::open(&path, keep).unwrap();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            ingest("ingest while asked", sink, Trace::of_the_next_minute(connections / 4));
+            ingest("ingest while asked", sink, Trace::of_the_next_minute(connections / 8));
             done.store(true, Ordering::Relaxed);
         });
         while !done.load(Ordering::Relaxed) {
             ask_all("busy", &history);
         }
     });
+    let (sink, _) = store::open(&path, keep).unwrap();
+    http::ask_all("busy", sink, &history, Trace::of_the_minute_after(connections / 2));
+    drop(history);
     remove(&path);
     retention(&path, connections / 4);
+    report(&json!({ "what": "memory", "peak_bytes": peak_bytes() }));
+}
+
+/// The most memory that this process has had resident, everything above included (`VmHWM`, in KiB).
+fn peak_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1_024
 }
 
 /// Writes far more than is kept, and watches the file and its log meanwhile.
@@ -116,39 +127,12 @@ fn cpu() -> Duration {
     Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap()
 }
 
-#[derive(Default)]
-struct Names(KernelNames);
-
-impl Host for Names {
-    fn process(&mut self, _event: &ProcessEvent) {}
-
-    fn identify(&mut self, thread: &Thread) -> Identity {
-        Identity { exe: Some(format!("/usr/bin/{}", thread.process_name())), ..Identity::default() }
-    }
-
-    fn symbol(&mut self, address: u64) -> Option<String> {
-        Some(format!("tcp_v4_rcv+{address:#x}"))
-    }
-
-    fn kernel_names(&self) -> &KernelNames {
-        &self.0
-    }
-}
-
 /// Runs a trace through the whole pipeline.
 fn ingest(what: &str, sink: SqliteSink, trace: Trace) {
-    let (connections, records, finished) = (trace.connections(), trace.records(), trace.finished());
-    let (pipeline, gate): (Pipeline, Gate) =
-        Pipeline::new(Box::new(trace), Box::new(Names::default()), Box::new(sink), Arc::default()).unwrap();
+    let (connections, records) = (trace.connections(), trace.records());
     let (began, cpu_began) = (Instant::now(), cpu());
-    let running = std::thread::spawn(|| pipeline.run());
-    while !finished.load(Ordering::Acquire) {
-        sleep(Duration::from_millis(5));
-    }
-    gate.wait().unwrap();
+    pipe::run(Box::new(sink), trace);
     let (wall, cpu) = (began.elapsed(), cpu().saturating_sub(cpu_began));
-    gate.stop();
-    running.join().unwrap().unwrap();
     report(&json!({
         "what": what, "connections": connections, "records": records.load(Ordering::Relaxed),
         "seconds": wall.as_secs_f64(), "cpu_seconds": cpu.as_secs_f64(),
@@ -197,6 +181,3 @@ fn ask_all(load: &str, history: &SqliteHistory) {
         ask("newest 100 to a port, all rows read", 3, &newest(Filter { remote: port, ..all.clone() }));
     }
 }
-
-/// Shared with the trace.
-type Flag = Arc<AtomicBool>;

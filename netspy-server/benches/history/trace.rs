@@ -8,15 +8,15 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use netspy_common::{
     ABI_VERSION, AcceptRecord, CloseRecord, ConnectRecord, DropRecord, OutcomeRecord, closer, kind, role,
 };
 use netspy_server::domain::{FlowReading, Input, Ring, Source};
-
-use super::Flag;
+use rustix::event::{PollFd, PollFlags};
+use rustix::time::{ClockId, clock_gettime};
 
 /// 2026-11-20T00:00:00Z
 pub(super) const BEGIN_NS: i64 = 1_795_132_800_000_000_000;
@@ -40,7 +40,7 @@ pub(super) struct Trace {
     /// Records to come of connections that stay open, by the connection at which they are due.
     open: VecDeque<(u64, Vec<u8>)>,
     records: Arc<AtomicU64>,
-    finished: Flag,
+    finished: Arc<AtomicBool>,
 }
 
 impl Trace {
@@ -52,6 +52,11 @@ impl Trace {
     /// All in the minute after that day.
     pub(super) fn of_the_next_minute(connections: u64) -> Self {
         Self::new(connections, BEGIN_NS + DAY_NS, 60_000_000_000)
+    }
+
+    /// All in the minute after that one.
+    pub(super) fn of_the_minute_after(connections: u64) -> Self {
+        Self::new(connections, BEGIN_NS + DAY_NS + 60_000_000_000, 60_000_000_000)
     }
 
     fn new(connections: u64, begin_ns: i64, length_ns: i64) -> Self {
@@ -77,7 +82,7 @@ impl Trace {
     }
 
     /// Set when the last was.
-    pub(super) fn finished(&self) -> Flag {
+    pub(super) fn finished(&self) -> Arc<AtomicBool> {
         self.finished.clone()
     }
 
@@ -158,13 +163,18 @@ impl Source for Trace {
         Ok(())
     }
 
-    fn wait(&mut self, _wake: BorrowedFd<'_>, _at_most: Option<Duration>) -> io::Result<()> {
-        std::thread::sleep(Duration::from_millis(1));
+    fn wait(&mut self, wake: BorrowedFd<'_>, _at_most: Option<Duration>) -> io::Result<()> {
+        let soon = rustix::time::Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+        rustix::event::poll(&mut [PollFd::from_borrowed_fd(wake, PollFlags::IN)], Some(&soon))?;
         Ok(())
     }
 
     fn monotonic_ns(&self) -> u64 {
-        0 // batches are written when they are full
+        if self.finished.load(Ordering::Acquire) {
+            return u64::MAX; // nothing is later
+        }
+        let now = clock_gettime(ClockId::Monotonic);
+        now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
     }
 }
 

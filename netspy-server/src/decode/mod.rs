@@ -90,6 +90,12 @@ pub enum Record {
     Count(RawCount),
 }
 
+/// The time of a record, `CLOCK_MONOTONIC` in ns; 0 where it is too short to have one.
+pub fn time_ns(record: &[u8]) -> u64 {
+    let at = std::mem::offset_of!(RecordHeader, time_ns);
+    record.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u64::from_ne_bytes(*bytes))
+}
+
 /// Decodes one record of `ring`.
 pub fn decode(ring: Ring, bytes: &[u8]) -> Result<Record, DecodeError> {
     if bytes.len() < size_of::<RecordHeader>() {

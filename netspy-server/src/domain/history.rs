@@ -19,7 +19,7 @@ pub struct Page<T> {
     pub total: u64,
 }
 
-/// What is written in one transaction.
+/// What is written in one transaction, alone or with the next ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
     /// New connections, and known ones whose outcome has become known (same id).
@@ -95,10 +95,15 @@ pub struct HistoryError(pub String);
 
 /// The writing side.
 pub trait Sink: Send {
-    /// Writes all of `batch` or none of it. What could not be written is in the ledger that the history answers
-    /// with, at once, and is written to it with the next batch that can be; an empty one does. Returns what else was found
-    /// lost, which is in the ledger.
-    fn write(&mut self, batch: &Batch) -> Result<Vec<Loss>, HistoryError>;
+    /// Writes all of the batches or nothing of them. What could not be written is in the ledger that the history
+    /// answers with, at once, and is written to it with the next batch that can be; an empty one does. Returns what else
+    /// was found lost, which is in the ledger.
+    fn write_all(&mut self, batches: &[Batch]) -> Result<Vec<Loss>, HistoryError>;
+
+    /// The same of one batch.
+    fn write(&mut self, batch: &Batch) -> Result<Vec<Loss>, HistoryError> {
+        self.write_all(std::slice::from_ref(batch))
+    }
 }
 
 /// Connections by direction and verdict; those that did not occur are absent.
@@ -194,6 +199,10 @@ pub trait History: Send + Sync {
 
 /// Makes an answer complete.
 pub trait Barrier: Send + Sync {
-    /// Blocks until everything that the kernel had reported before the call can be read from the history.
+    /// Blocks until everything that the kernel had reported before the call can be read from the history. What cannot be
+    /// written there is in its ledger instead, so that an answer says what is missing.
     fn wait(&self) -> Result<(), HistoryError>;
+
+    /// The same; what cannot be written is an error.
+    fn written(&self) -> Result<(), HistoryError>;
 }

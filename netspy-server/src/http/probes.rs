@@ -20,7 +20,7 @@ pub(super) async fn ready(State(api): State<ApiState>) -> Result<Response, Failu
     let asked = tokio::task::spawn_blocking(move || {
         let none = Window { since_ns: i64::MAX, until_ns: i64::MAX };
         [
-            check("recording", api.barrier.wait()),
+            check("recording", api.barrier.written()),
             check("history", api.history.losses(none).map(drop)),
             check("probes", attached(&api)),
         ]

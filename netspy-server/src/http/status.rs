@@ -28,8 +28,12 @@ pub(super) async fn index() -> Result<Response, Failure> {
 }
 
 pub(super) async fn health(State(api): State<ApiState>) -> Result<Response, Failure> {
-    let (hooks, now_ns) = (api.hooks.clone(), api.clock.now_ns());
-    api.answer(move |history, zone| report(history, zone, &hooks, now_ns)).await
+    let (hooks, now_ns, feed) = (api.hooks.clone(), api.clock.now_ns(), api.feed.clone());
+    api.answer(move |history, zone| {
+        let running = feed.is_stored() && hooks.iter().all(render::works);
+        report(history, zone, &hooks, running, now_ns)
+    })
+    .await
 }
 
 pub(super) async fn programs(State(api): State<ApiState>) -> Result<Response, Failure> {
@@ -37,14 +41,14 @@ pub(super) async fn programs(State(api): State<ApiState>) -> Result<Response, Fa
     api.answer(move |history, zone| list_programs(history, zone, &hooks, now_ns)).await
 }
 
-/// Also waits for the barrier and reads the history: a server that records nothing any more is not healthy.
+/// Also reads the history: a server that cannot is not healthy, and one that cannot write is degraded.
 fn report(
     history: &dyn History,
     zone: &TimeZone,
     hooks: &[Hook],
+    running: bool,
     now_ns: i64,
 ) -> Result<Health, HistoryError> {
-    let running = hooks.iter().all(render::works);
     Ok(Health {
         status: if running { "healthy" } else { "degraded" }.to_owned(),
         component: "eBPF Monitor API".to_owned(),

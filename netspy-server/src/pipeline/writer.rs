@@ -66,10 +66,18 @@ fn gone() -> io::Error {
 
 fn work(sink: &mut dyn Sink, to_do: &Receiver<Job>, feed: &Feed) {
     let mut works = true;
-    for Job { batch, waiting } in to_do {
-        feed.dequeued();
+    while let Ok(first) = to_do.recv() {
+        // What has come meanwhile goes into the same transaction: the further behind it is, the less a row costs.
+        let jobs = std::iter::once(first).chain(to_do.try_iter().take(QUEUE));
+        let (batches, waiting): (Vec<_>, Vec<_>) = jobs
+            .map(|job| {
+                feed.dequeued();
+                (job.batch, job.waiting)
+            })
+            .unzip();
         // What could not be written before is tried again with each batch, and whenever somebody asks.
-        let written = if works && batch.is_empty() { Ok(Vec::new()) } else { sink.write(&batch) };
+        let nothing = works && batches.iter().all(Batch::is_empty);
+        let written = if nothing { Ok(Vec::new()) } else { sink.write_all(&batches) };
         // Once, not per batch: a full disk would fill the log as well.
         match (&written, works) {
             (Ok(_), true) | (Err(_), false) => {}
@@ -79,25 +87,73 @@ fn work(sink: &mut dyn Sink, to_do: &Receiver<Job>, feed: &Feed) {
             }
         }
         works = written.is_ok();
+        feed.stores(works);
         // Before queries are answered: what is told on is in the history, and what is in an answer has been told.
         let written = match written {
             Ok(more) => {
-                if !batch.is_empty() {
-                    feed.wrote(batch, &more);
+                feed.lost(&more);
+                for batch in batches.into_iter().filter(|batch| !batch.is_empty()) {
+                    feed.wrote(batch);
                 }
                 Ok(())
             }
             Err(error) => {
-                feed.failed(&batch);
+                for batch in &batches {
+                    feed.failed(batch);
+                }
                 Err(error)
             }
         };
-        for query in waiting {
+        for query in waiting.into_iter().flatten() {
             let _ = query.send(written.clone()); // a query that has given up is no loss
         }
     }
     // There is no later batch to take along what is still only in memory.
     if !works && let Err(error) = sink.write(&Batch::default()) {
         tracing::error!(%error, "what was lost is not in the history: it could not be written until the end");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+    use crate::domain::{Connection, Loss};
+
+    /// Says how many batches it is to write, and does it when it is told to.
+    struct Slow {
+        asked: Sender<usize>,
+        go_on: Receiver<()>,
+    }
+
+    impl Sink for Slow {
+        fn write_all(&mut self, batches: &[Batch]) -> Result<Vec<Loss>, HistoryError> {
+            self.asked.send(batches.len()).unwrap();
+            self.go_on.recv().map(|()| Vec::new()).map_err(|_| HistoryError("nobody is there".to_owned()))
+        }
+    }
+
+    #[test]
+    fn what_waits_is_written_together() {
+        let ((asked, writes), (tell, go_on)) = (channel(), channel());
+        let feed = Arc::new(Feed::default());
+        let writer = Writer::start(Box::new(Slow { asked, go_on }), feed.clone()).unwrap();
+        let (answer, answered) = channel();
+        let batch = || Batch { connections: vec![Connection::default()], ..Batch::default() };
+        writer.write(batch(), Vec::new()).unwrap();
+        assert_eq!(writes.recv(), Ok(1));
+        for _ in 0..3 {
+            writer.write(batch(), Vec::new()).unwrap();
+        }
+        writer.write(Batch::default(), vec![answer]).unwrap();
+        assert_eq!(feed.queued(), 4);
+        tell.send(()).unwrap();
+        assert_eq!(writes.recv(), Ok(4));
+        assert!(answered.try_recv().is_err(), "a question waits for what was before it");
+        tell.send(()).unwrap();
+        assert_eq!(answered.recv(), Ok(Ok(())));
+        assert_eq!((feed.end().batches, feed.queued()), (4, 0), "an empty one is not told on");
+        writer.finish().unwrap();
     }
 }

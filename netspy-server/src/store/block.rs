@@ -1,8 +1,8 @@
 //! Blocks: instead of an index entry per row, a short summary per two thousand rows, by which whole blocks are
 //! counted or passed over.
 //!
-//! A block is a stretch of ids. It knows the wall times that its rows lie between, and how many rows it has of each
-//! process and class (for connections direction and verdict, for drops the cause). Ids grow with time, so that a
+//! A block is a stretch of ids. It knows the wall times that its rows lie between, when the last of them changed, and how
+//! many rows it has of each process and class (for connections direction and verdict, for drops the cause). Ids grow with time, so that a
 //! new row nearly always goes into the last block; wall time may be stepped, so that blocks may overlap in it.
 
 use std::collections::BTreeMap;
@@ -24,6 +24,18 @@ pub(super) const DROPS: Table = Table { rows: "drops", blocks: "drop_blocks" };
 /// Rows in a block, about: late ones may make it larger.
 pub(super) const BLOCK_ROWS: u32 = 2_000;
 
+/// What a block learns of a row.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    /// When it began, ns since 1970.
+    pub(super) wall_ns: i64,
+    /// When it began, was decided or ended, whichever came last; ns since 1970.
+    pub(super) changed_ns: i64,
+    /// 0 is nobody.
+    pub(super) process: u32,
+    pub(super) class: u32,
+}
+
 /// A stretch of rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Block {
@@ -31,6 +43,8 @@ pub(super) struct Block {
     pub(super) ids: (i64, i64),
     /// Earliest and latest wall time, ns since 1970.
     pub(super) wall_ns: (i64, i64),
+    /// The latest moment at which a row began, was decided or ended, ns since 1970.
+    changed_ns: i64,
     /// Rows by process and class; a process of 0 is nobody.
     entries: BTreeMap<(u32, u32), u32>,
     rows: u32,
@@ -38,14 +52,22 @@ pub(super) struct Block {
 }
 
 impl Block {
-    fn beginning_with(id: i64, wall_ns: i64) -> Self {
-        Self { ids: (id, id), wall_ns: (wall_ns, wall_ns), entries: BTreeMap::new(), rows: 0, changed: true }
+    fn beginning_with(id: i64, entry: Entry) -> Self {
+        Self {
+            ids: (id, id),
+            wall_ns: (entry.wall_ns, entry.wall_ns),
+            changed_ns: entry.changed_ns,
+            entries: BTreeMap::new(),
+            rows: 0,
+            changed: true,
+        }
     }
 
-    fn add(&mut self, id: i64, wall_ns: i64, process: u32, class: u32) {
+    fn add(&mut self, id: i64, entry: Entry) {
         self.ids.1 = self.ids.1.max(id);
-        self.wall_ns = (self.wall_ns.0.min(wall_ns), self.wall_ns.1.max(wall_ns));
-        *self.entries.entry((process, class)).or_default() += 1;
+        self.wall_ns = (self.wall_ns.0.min(entry.wall_ns), self.wall_ns.1.max(entry.wall_ns));
+        self.changed_ns = self.changed_ns.max(entry.changed_ns);
+        *self.entries.entry((entry.process, entry.class)).or_default() += 1;
         (self.rows, self.changed) = (self.rows + 1, true);
     }
 
@@ -60,12 +82,13 @@ impl Block {
     }
 
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        let entries: BTreeMap<_, _> = entries(row.get_ref(4)?.as_blob()?)
+        let entries: BTreeMap<_, _> = entries(row.get_ref(5)?.as_blob()?)
             .map(|(process, class, rows)| ((process, class), rows))
             .collect();
         Ok(Self {
             ids: (row.get(0)?, row.get(1)?),
             wall_ns: (row.get(2)?, row.get(3)?),
+            changed_ns: row.get(4)?,
             rows: entries.values().sum(),
             entries,
             changed: false,
@@ -168,37 +191,32 @@ impl<'a> Blocks<'a> {
     }
 
     /// A row was added.
-    pub(super) fn add(&mut self, id: i64, wall_ns: i64, process: u32, class: u32) -> rusqlite::Result<()> {
+    pub(super) fn add(&mut self, id: i64, entry: Entry) -> rusqlite::Result<()> {
         if self.is_newest(id) {
             self.newest = Some(id);
             match self.loaded.last_entry() {
-                Some(mut last) if last.get().rows < BLOCK_ROWS => {
-                    last.get_mut().add(id, wall_ns, process, class);
-                }
-                _ => self.begin(id, wall_ns, process, class),
+                Some(mut last) if last.get().rows < BLOCK_ROWS => last.get_mut().add(id, entry),
+                _ => self.begin(id, entry),
             }
         } else if let Some(block) = self.with(id)? {
-            block.add(id, wall_ns, process, class);
+            block.add(id, entry);
         } else {
-            self.begin(id, wall_ns, process, class);
+            self.begin(id, entry);
         }
         Ok(())
     }
 
-    fn begin(&mut self, id: i64, wall_ns: i64, process: u32, class: u32) {
-        let mut block = Block::beginning_with(id, wall_ns);
-        block.add(id, wall_ns, process, class);
+    fn begin(&mut self, id: i64, entry: Entry) {
+        let mut block = Block::beginning_with(id, entry);
+        block.add(id, entry);
         self.loaded.insert(id, block);
     }
 
-    /// A row has another process or class than before.
-    pub(super) fn reclass(&mut self, id: i64, before: (u32, u32), after: (u32, u32)) -> rusqlite::Result<()> {
-        if before != after
-            && let Some(block) = self.with(id)?
-        {
+    /// A row that had this process and class has changed.
+    pub(super) fn replace(&mut self, id: i64, before: (u32, u32), entry: Entry) -> rusqlite::Result<()> {
+        if let Some(block) = self.with(id)? {
             block.remove(before.0, before.1);
-            let wall_ns = block.wall_ns.0;
-            block.add(id, wall_ns, after.0, after.1);
+            block.add(id, entry);
         }
         Ok(())
     }
@@ -227,7 +245,7 @@ impl<'a> Blocks<'a> {
     /// The last block in the file that begins at or before `id`.
     fn load(&self, id: i64) -> rusqlite::Result<Option<Block>> {
         let sql = format!(
-            "SELECT first_id, last_id, wall_first_ns, wall_last_ns, entries FROM {} WHERE first_id <= ?1
+            "SELECT first_id, last_id, wall_first_ns, wall_last_ns, changed_ns, entries FROM {} WHERE first_id <= ?1
              ORDER BY first_id DESC LIMIT 1",
             self.table.blocks
         );
@@ -236,12 +254,16 @@ impl<'a> Blocks<'a> {
 
     /// Writes what has changed.
     pub(super) fn flush(self) -> rusqlite::Result<()> {
-        let sql = format!("INSERT OR REPLACE INTO {} VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)", self.table.blocks);
+        let sql =
+            format!("INSERT OR REPLACE INTO {} VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)", self.table.blocks);
         let mut put = self.file.prepare_cached(&sql)?;
         for block in self.loaded.values().filter(|block| block.changed) {
             let (ids, wall_ns) = (block.ids, block.wall_ns);
             let [classes, processes, entries] = block.encoded();
-            put.execute(params![ids.0, ids.1, wall_ns.0, wall_ns.1, classes, processes, entries])?;
+            let changed_ns = block.changed_ns;
+            put.execute(params![
+                ids.0, ids.1, wall_ns.0, wall_ns.1, changed_ns, classes, processes, entries
+            ])?;
         }
         Ok(())
     }
@@ -256,9 +278,10 @@ mod tests {
     proptest! {
         #[test]
         fn a_summary_comes_back(rows in prop::collection::vec((any::<u32>(), any::<u32>()), 0..50)) {
-            let mut block = Block::beginning_with(1, 1);
+            let entry = Entry { wall_ns: 1, changed_ns: 1, process: 0, class: 0 };
+            let mut block = Block::beginning_with(1, entry);
             for (process, class) in &rows {
-                block.add(1, 1, *process, *class);
+                block.add(1, Entry { process: *process, class: *class, ..entry });
             }
             let [by_class, of, by_both] = block.encoded();
             let read: Vec<_> = entries(&by_both).collect();

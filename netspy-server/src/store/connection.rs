@@ -39,6 +39,13 @@ pub(super) fn class_of(connection: &Connection) -> u32 {
     class(connection.direction, connection.outcome.verdict())
 }
 
+/// When it began, was decided or ended, whichever came last; ns since 1970.
+pub(super) fn changed_ns(connection: &Connection) -> i64 {
+    let decided = outcome_columns(connection.outcome).after_ns.unwrap_or(0);
+    let ended = connection.close.map_or(0, |close| close.after_ns);
+    connection.wall_ns.saturating_add_unsigned(decided.max(ended))
+}
+
 /// Runs [`PUT`].
 pub(super) fn put(
     statement: &mut Statement<'_>,

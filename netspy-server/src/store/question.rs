@@ -39,6 +39,8 @@ pub(super) struct Question {
     pub(super) window: Window,
     /// Wall time and id that rows, but not counts, must be below.
     pub(super) after: Option<(i64, i64)>,
+    /// Only blocks that changed at this moment or later hold such rows; ns since 1970.
+    pub(super) changed_since_ns: Option<i64>,
     /// Rising; `None` for any, nobody included.
     pub(super) processes: Option<Vec<u32>>,
     /// Rising; `None` for any.
@@ -106,7 +108,8 @@ impl Question {
     ) -> Result<Self, HistoryError> {
         // An id is stored as the i64 with the same bits.
         let after = filter.after.map(|place| (place.wall_ns, place.id.map_or(i64::MIN, u64::cast_signed)));
-        Ok(Self { window: filter.window, after, processes: processes(file, filter)?, classes, rows })
+        let (window, changed_since_ns) = (filter.window, filter.changed_since_ns);
+        Ok(Self { window, after, changed_since_ns, processes: processes(file, filter)?, classes, rows })
     }
 
     /// Whether rows of this process and class are asked for, as far as those say.

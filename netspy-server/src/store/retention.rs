@@ -4,6 +4,8 @@
 //! year. Freed pages are used again, so that the file stops growing at its limit; a file that is above it (the
 //! limit was lowered) gives its free pages back, a few with each batch.
 
+use std::ops::Range;
+
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::block::{BLOCK_ROWS, CONNECTIONS, DROPS, Table};
@@ -69,21 +71,21 @@ fn raise(file: &Connection, name: &str, to: i64) -> rusqlite::Result<()> {
     file.prepare_cached(sql)?.execute(params![name, to]).map(drop)
 }
 
-/// Deletes what is too old or too much, at least as fast as the batch adds to it.
+/// Deletes what is too old or too much, at least as fast as the batches add to it.
 pub(super) fn enforce(
     file: &Connection,
     known: &mut Known,
     keep: Keep,
-    batch: &Batch,
+    batches: &[Batch],
 ) -> rusqlite::Result<()> {
-    let Some(now_ns) = latest(batch) else { return Ok(()) };
+    let Some(now_ns) = batches.iter().filter_map(latest).max() else { return Ok(()) };
     let oldest_ns = now_ns.saturating_sub(keep.for_ns);
     let minute = now_ns.div_euclid(MINUTE_NS);
     if known.progress.minute != minute {
         known.progress = Progress { minute, rollups_first: rows_are_few(file, keep)? };
         forget_old(file, known, oldest_ns, minute)?;
     }
-    let rows = batch.connections.len() + batch.drops.len();
+    let rows: usize = batches.iter().map(|batch| batch.connections.len() + batch.drops.len()).sum();
     for _ in 0..2 + 2 * rows / BLOCK_ROWS as usize {
         let too_big = used_bytes(file)? > most_bytes(keep);
         if too_big && known.progress.rollups_first && forget_oldest_rollups(file)? {
@@ -204,15 +206,16 @@ fn pages(file: &Connection) -> rusqlite::Result<(u64, u64, u64)> {
     Ok((ask("page_count")?, ask("freelist_count")?, ask("page_size")?))
 }
 
-/// Between two transactions: makes the file and its log smaller where they are too big. `batches` counts them.
-pub(super) fn tidy(file: &Connection, keep: Keep, batches: u32) -> rusqlite::Result<()> {
+/// Between two transactions: makes the file and its log smaller where they are too big. `written` is the numbers of the
+/// batches that the last one wrote.
+pub(super) fn tidy(file: &Connection, keep: Keep, written: Range<u32>) -> rusqlite::Result<()> {
     let (pages, free, size) = pages(file)?;
     if pages * size > u64::midpoint(most_bytes(keep), keep.bytes) && free > 0 {
         let mut vacuum = file.prepare_cached(&format!("PRAGMA incremental_vacuum({PAGES_AT_ONCE})"))?;
         let mut steps = vacuum.query([])?;
         while steps.next()?.is_some() {}
     }
-    if batches.is_multiple_of(LOG_LOOKED_AT_EVERY) {
+    if written.start / LOG_LOOKED_AT_EVERY != written.end / LOG_LOOKED_AT_EVERY {
         let checkpoint = |how: &str| -> rusqlite::Result<i64> {
             file.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |row| row.get(1))
         };

@@ -209,6 +209,8 @@ impl Changes {
         sign: i64,
     ) {
         let traffic = connection.traffic.unwrap_or_default();
+        // One of the others in both: where to is in neither sum.
+        let destination = if rolled == 0 { Destination::Others } else { destination };
         let key = Key { is_drop: false, minute, program, class, destination, rolled };
         let change = self.0.entry(key).or_default();
         change.count += sign;

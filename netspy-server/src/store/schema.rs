@@ -14,7 +14,7 @@ use crate::domain::HistoryError;
 pub(super) const APPLICATION: i32 = 0x6e73_7079;
 
 /// Version of the tables below.
-pub(super) const VERSION: i32 = 4;
+pub(super) const VERSION: i32 = 5;
 
 /// Pages of the log that are copied into the database at once: the fewer times a page is copied, the less is written.
 const CHECKPOINT_PAGES: i32 = 2_000;
@@ -74,25 +74,6 @@ CREATE TABLE drops (
     interface INTEGER NOT NULL,
     interface_name TEXT NOT NULL,
     netns INTEGER NOT NULL
-) STRICT;
-
-CREATE TABLE connection_blocks (
-    first_id INTEGER PRIMARY KEY,
-    last_id INTEGER NOT NULL,
-    wall_first_ns INTEGER NOT NULL,
-    wall_last_ns INTEGER NOT NULL,
-    classes BLOB NOT NULL,
-    processes BLOB NOT NULL,
-    entries BLOB NOT NULL
-) STRICT;
-CREATE TABLE drop_blocks (
-    first_id INTEGER PRIMARY KEY,
-    last_id INTEGER NOT NULL,
-    wall_first_ns INTEGER NOT NULL,
-    wall_last_ns INTEGER NOT NULL,
-    classes BLOB NOT NULL,
-    processes BLOB NOT NULL,
-    entries BLOB NOT NULL
 ) STRICT;
 
 CREATE TABLE processes (
@@ -188,8 +169,47 @@ CREATE TABLE horizons (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// Indexes on what a process's identity holds, of which a file of this version may still be without.
+/// Summaries of the big tables' rows.
+pub(super) const BLOCKS: &str = "
+CREATE TABLE connection_blocks (
+    first_id INTEGER PRIMARY KEY,
+    last_id INTEGER NOT NULL,
+    wall_first_ns INTEGER NOT NULL,
+    wall_last_ns INTEGER NOT NULL,
+    changed_ns INTEGER NOT NULL,
+    classes BLOB NOT NULL,
+    processes BLOB NOT NULL,
+    entries BLOB NOT NULL
+) STRICT;
+CREATE TABLE drop_blocks (
+    first_id INTEGER PRIMARY KEY,
+    last_id INTEGER NOT NULL,
+    wall_first_ns INTEGER NOT NULL,
+    wall_last_ns INTEGER NOT NULL,
+    changed_ns INTEGER NOT NULL,
+    classes BLOB NOT NULL,
+    processes BLOB NOT NULL,
+    entries BLOB NOT NULL
+) STRICT;
+";
+
+/// Version 4 did not know when a block had changed: for its blocks that may be any time.
+const FROM_VERSION_4: &str = "
+INSERT INTO connection_blocks SELECT first_id, last_id, wall_first_ns, wall_last_ns, 9223372036854775807,
+    classes, processes, entries FROM old_connection_blocks;
+INSERT INTO drop_blocks SELECT first_id, last_id, wall_first_ns, wall_last_ns, 9223372036854775807,
+    classes, processes, entries FROM old_drop_blocks;
+DROP TABLE old_connection_blocks;
+DROP TABLE old_drop_blocks;
+";
+
+/// Indexes on what a process's identity holds, and of blocks by time with what most questions ask of them, so that those
+/// need not go by the long rest. A file of this version may still be without.
 const INDEXES: &str = "
+CREATE INDEX IF NOT EXISTS connection_blocks_by_time
+    ON connection_blocks (wall_last_ns, wall_first_ns, changed_ns, last_id, classes);
+CREATE INDEX IF NOT EXISTS drop_blocks_by_time
+    ON drop_blocks (wall_last_ns, wall_first_ns, changed_ns, last_id, classes);
 CREATE INDEX IF NOT EXISTS processes_by_unit ON processes (identity ->> '$.unit');
 CREATE INDEX IF NOT EXISTS processes_by_container ON processes (identity ->> '$.container_id');
 ";
@@ -249,10 +269,18 @@ fn create_or_check(connection: &mut Connection) -> rusqlite::Result<Found> {
     match (application, version) {
         (APPLICATION, VERSION) => Ok(Found::Usable),
         (APPLICATION, 2) => Ok(Found::Version2),
+        (APPLICATION, 4) => {
+            let rename = "ALTER TABLE connection_blocks RENAME TO old_connection_blocks;
+                          ALTER TABLE drop_blocks RENAME TO old_drop_blocks;";
+            transaction.execute_batch(&format!("{rename} {BLOCKS} {FROM_VERSION_4}"))?;
+            transaction.pragma_update(None, "user_version", VERSION)?;
+            transaction.commit()?;
+            Ok(Found::Usable)
+        }
         (APPLICATION, newer) if newer > VERSION => Ok(Found::Newer(newer)),
         (APPLICATION, _) => Ok(Found::Unreleased),
         (0, 0) if tables == 0 => {
-            transaction.execute_batch(TABLES)?;
+            transaction.execute_batch(&format!("{TABLES} {BLOCKS}"))?;
             transaction.pragma_update(None, "application_id", APPLICATION)?;
             transaction.pragma_update(None, "user_version", VERSION)?;
             transaction.commit()?;

@@ -6,8 +6,8 @@ use rusqlite::types::FromSql;
 use rusqlite::{Connection, Row, Transaction, TransactionBehavior};
 
 use super::row::{cannot_read, unreadable};
-use super::schema::{TABLES, VERSION};
-use super::write::{Known, write_batch};
+use super::schema::{BLOCKS, TABLES, VERSION};
+use super::write::{Known, write_batches};
 use crate::domain::{
     self, Attribution, Batch, Close, Direction, Ending, Endpoint, HistoryError, Identity, Outcome,
     PacketDrop, Process, Stage, Traffic, Verdict,
@@ -22,13 +22,13 @@ pub(super) fn migrate(file: &mut Connection) -> Result<(), HistoryError> {
     let moving = file.transaction_with_behavior(TransactionBehavior::Immediate).map_err(cannot_read)?;
     let rename = "ALTER TABLE connections RENAME TO old_connections; ALTER TABLE drops RENAME TO old_drops;
                   ALTER TABLE losses RENAME TO old_losses; DROP INDEX losses_by_time;";
-    moving.execute_batch(&format!("{rename} {TABLES}")).map_err(cannot_read)?;
+    moving.execute_batch(&format!("{rename} {TABLES} {BLOCKS}")).map_err(cannot_read)?;
     let mut known = Known::default();
     move_rows(&moving, "old_connections", connection, |rows| {
-        write_batch(&moving, &mut known, &Batch { connections: rows, ..Batch::default() }).map(drop)
+        write_batches(&moving, &mut known, &[Batch { connections: rows, ..Batch::default() }]).map(drop)
     })?;
     move_rows(&moving, "old_drops", packet_drop, |rows| {
-        write_batch(&moving, &mut known, &Batch { drops: rows, ..Batch::default() }).map(drop)
+        write_batches(&moving, &mut known, &[Batch { drops: rows, ..Batch::default() }]).map(drop)
     })?;
     let finish = "INSERT INTO losses SELECT wall_ns, place, 'unknown', count FROM old_losses;
                   DROP TABLE old_connections; DROP TABLE old_drops; DROP TABLE old_losses";

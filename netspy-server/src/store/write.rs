@@ -1,10 +1,10 @@
-//! The writing side: a batch is a transaction.
+//! The writing side: what is there at a time is a transaction, mostly one batch.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
-use super::block::{Blocks, CONNECTIONS, DROPS};
+use super::block::{Blocks, CONNECTIONS, DROPS, Entry};
 use super::connection::{self, Stored};
 use super::dictionary::{Causes, ProcessReader, Processes, Programs};
 use super::ledger::{self, Unwritten};
@@ -20,7 +20,7 @@ pub struct SqliteSink {
     bounds: Bounds,
     known: Known,
     unwritten: Arc<Unwritten>,
-    /// Written so far.
+    /// Batches written so far.
     batches: u32,
 }
 
@@ -67,70 +67,77 @@ impl SqliteSink {
         self.bounds.clone()
     }
 
-    fn try_write(&mut self, batch: &Batch, unwritten: &[Loss]) -> Result<Vec<Loss>, HistoryError> {
+    fn try_write(&mut self, batches: &[Batch], unwritten: &[Loss]) -> Result<Vec<Loss>, HistoryError> {
         let file =
             self.file.transaction_with_behavior(TransactionBehavior::Immediate).map_err(cannot_write)?;
-        let expired = write_batch(&file, &mut self.known, batch)?;
-        write_losses(&file, unwritten.iter().chain(&batch.losses)).map_err(cannot_write)?;
-        retention::enforce(&file, &mut self.known, self.bounds.get(), batch).map_err(cannot_write)?;
+        let expired = write_batches(&file, &mut self.known, batches)?;
+        let losses = batches.iter().flat_map(|batch| &batch.losses);
+        write_losses(&file, unwritten.iter().chain(losses)).map_err(cannot_write)?;
+        retention::enforce(&file, &mut self.known, self.bounds.get(), batches).map_err(cannot_write)?;
         file.commit().map_err(cannot_write)?;
         Ok(expired)
+    }
+
+    /// The batches are written; what cannot be tidied up now can be later.
+    fn tidy(&mut self, written: usize) {
+        let before = self.batches;
+        self.batches = before.wrapping_add(written as u32);
+        if let Err(error) = retention::tidy(&self.file, self.bounds.get(), before..self.batches) {
+            tracing::debug!(%error, "the history could not be made smaller");
+        }
     }
 }
 
 impl Sink for SqliteSink {
-    fn write(&mut self, batch: &Batch) -> Result<Vec<Loss>, HistoryError> {
+    fn write_all(&mut self, batches: &[Batch]) -> Result<Vec<Loss>, HistoryError> {
         let shared = self.unwritten.clone();
         let mut unwritten = shared.lock();
         // Readers only have to wait when there is something that must not be seen twice.
         let written = if unwritten.is_empty() {
             drop(unwritten);
-            let written = self.try_write(batch, &[]);
+            let written = self.try_write(batches, &[]);
             unwritten = shared.lock();
             written
         } else {
             let losses = std::mem::take(&mut *unwritten);
-            self.try_write(batch, &losses).inspect_err(|_| *unwritten = losses)
+            self.try_write(batches, &losses).inspect_err(|_| *unwritten = losses)
         };
-        match written {
-            Ok(expired) => {
-                drop(unwritten);
-                self.batches = self.batches.wrapping_add(1);
-                // The batch is written; what could not be tidied up now can be later.
-                if let Err(error) = retention::tidy(&self.file, self.bounds.get(), self.batches) {
-                    tracing::debug!(%error, "the history could not be made smaller");
-                }
-                Ok(expired)
-            }
-            Err(error) => {
-                self.known = Known::default();
-                batch.losses.iter().for_each(|loss| ledger::add(&mut unwritten, *loss));
-                let wall_ns = retention::latest(batch).unwrap_or_default();
-                for (kind, count) in batch.events() {
-                    ledger::add(&mut unwritten, Loss { wall_ns, place: LossPlace::Store, kind, count });
-                }
-                Err(error)
+        if written.is_ok() {
+            drop(unwritten);
+            self.tidy(batches.len());
+            return written;
+        }
+        self.known = Known::default();
+        for batch in batches {
+            batch.losses.iter().for_each(|loss| ledger::add(&mut unwritten, *loss));
+            let wall_ns = retention::latest(batch).unwrap_or_default();
+            for (kind, count) in batch.events() {
+                ledger::add(&mut unwritten, Loss { wall_ns, place: LossPlace::Store, kind, count });
             }
         }
+        written
     }
 }
 
-/// Everything but the batch's losses, within a transaction; returns those that were found only here.
-pub(super) fn write_batch(
+/// Everything but the batches' losses, within a transaction; returns those that were found only here.
+pub(super) fn write_batches(
     file: &Transaction<'_>,
     known: &mut Known,
-    batch: &Batch,
+    batches: &[Batch],
 ) -> Result<Vec<Loss>, HistoryError> {
     let mut changes = Changes::default();
-    let ids = batch.connections.iter().map(|row| row.id).chain(batch.drops.iter().map(|row| row.id));
-    let others = batch.troubles.iter().map(|row| row.id).chain(batch.counted.iter().map(|row| row.id));
-    known.processes.begin(ids.chain(others).map(u64::cast_signed).max().unwrap_or(i64::MIN));
+    let newest = batches.iter().flat_map(|batch| {
+        let ids = batch.connections.iter().map(|row| row.id).chain(batch.drops.iter().map(|row| row.id));
+        let others = batch.troubles.iter().map(|row| row.id).chain(batch.counted.iter().map(|row| row.id));
+        ids.chain(others).map(u64::cast_signed)
+    });
+    known.processes.begin(newest.max().unwrap_or(i64::MIN));
     let expired = [
-        (LossKind::Connection, write_connections(file, known, &mut changes, &batch.connections)?),
-        (LossKind::PacketDrop, write_drops(file, known, &mut changes, &batch.drops).map_err(cannot_write)?),
+        (LossKind::Connection, write_connections(file, known, &mut changes, batches)?),
+        (LossKind::PacketDrop, write_drops(file, known, &mut changes, batches).map_err(cannot_write)?),
     ];
-    write_troubles(file, known, batch).map_err(cannot_write)?;
-    let wall_ns = retention::latest(batch).unwrap_or_default();
+    write_troubles(file, known, batches).map_err(cannot_write)?;
+    let wall_ns = batches.iter().filter_map(retention::latest).max().unwrap_or_default();
     let expired = expired.map(|(kind, count)| Loss { wall_ns, place: LossPlace::Expired, kind, count });
     let expired: Vec<_> = expired.into_iter().filter(|loss| loss.count > 0).collect();
     write_losses(file, expired.iter()).map_err(cannot_write)?;
@@ -143,9 +150,9 @@ fn write_connections(
     file: &Transaction<'_>,
     known: &mut Known,
     changes: &mut Changes,
-    connections: &[domain::Connection],
+    batches: &[Batch],
 ) -> Result<u64, HistoryError> {
-    if connections.is_empty() {
+    if batches.iter().all(|batch| batch.connections.is_empty()) {
         return Ok(0);
     }
     let mut blocks = Blocks::of(file, CONNECTIONS).map_err(cannot_write)?;
@@ -153,7 +160,7 @@ fn write_connections(
     let mut put = file.prepare_cached(connection::PUT).map_err(cannot_write)?;
     let mut processes = ProcessReader::of(file);
     let mut expired = 0;
-    for later in connections {
+    for later in batches.iter().flat_map(|batch| &batch.connections) {
         let id = later.id.cast_signed();
         let before = if blocks.is_newest(id) { None } else { stored(file, id, &mut processes)? };
         if before.is_none() && id < horizon {
@@ -171,12 +178,14 @@ fn write_connections(
         let mut write = || {
             let numbers = known.processes.numbers(file, &mut known.programs, &row.process);
             let ((process, program), class) = (numbers?, connection::class_of(row));
+            let entry =
+                Entry { wall_ns: row.wall_ns, changed_ns: connection::changed_ns(row), process, class };
             if let Some(before) = &before {
                 let class_before = connection::class_of(&before.connection);
                 changes.discount(&before.connection, before.program, class_before, before.rolled);
-                blocks.reclass(id, (before.process, class_before), (process, class))?;
+                blocks.replace(id, (before.process, class_before), entry)?;
             } else {
-                blocks.add(id, row.wall_ns, process, class)?;
+                blocks.add(id, entry)?;
             }
             let rolled = changes.count(&mut known.places, row, program, class);
             connection::put(&mut put, row, process, rolled)
@@ -203,16 +212,16 @@ fn write_drops(
     file: &Transaction<'_>,
     known: &mut Known,
     changes: &mut Changes,
-    drops: &[domain::PacketDrop],
+    batches: &[Batch],
 ) -> rusqlite::Result<u64> {
-    if drops.is_empty() {
+    if batches.iter().all(|batch| batch.drops.is_empty()) {
         return Ok(0);
     }
     let mut blocks = Blocks::of(file, DROPS)?;
     let horizon = retention::horizon(file, DROPS)?;
     let mut put = file.prepare_cached(packet_drop::PUT)?;
     let mut expired = 0;
-    for drop in drops {
+    for drop in batches.iter().flat_map(|batch| &batch.drops) {
         let id = drop.id.cast_signed();
         if id < horizon {
             expired += 1;
@@ -224,7 +233,8 @@ fn write_drops(
         };
         let cause = known.causes.number(file, drop)?;
         if packet_drop::put(&mut put, drop, process, cause)? {
-            blocks.add(id, drop.wall_ns, process, cause)?;
+            let (wall_ns, changed_ns) = (drop.wall_ns, drop.wall_ns);
+            blocks.add(id, Entry { wall_ns, changed_ns, process, class: cause })?;
             changes.count_drop(drop.wall_ns, program, cause);
         }
     }
@@ -232,16 +242,16 @@ fn write_drops(
     Ok(expired)
 }
 
-fn write_troubles(file: &Transaction<'_>, known: &mut Known, batch: &Batch) -> rusqlite::Result<()> {
+fn write_troubles(file: &Transaction<'_>, known: &mut Known, batches: &[Batch]) -> rusqlite::Result<()> {
     let Known { processes, programs, .. } = known;
     let mut number = |owner: Option<&Arc<domain::Process>>| match owner {
         Some(owner) => processes.numbers(file, programs, owner).map(|numbers| numbers.0),
         None => Ok(0),
     };
-    for trouble in &batch.troubles {
+    for trouble in batches.iter().flat_map(|batch| &batch.troubles) {
         troubles::put(file, trouble, number(troubles::known_owner(trouble))?)?;
     }
-    for counted in &batch.counted {
+    for counted in batches.iter().flat_map(|batch| &batch.counted) {
         troubles::put_counted(file, counted, number(counted.owner.as_ref())?)?;
     }
     Ok(())

@@ -19,15 +19,20 @@ fn a_server_is_ready_while_nothing_is_missing_from_its_answers() {
     let ready = json!({"ready": true, "checks": [fine("recording"), fine("history"), fine("probes")]});
     assert_eq!(server.get("/readyz"), ready);
 
-    *server.barrier.fails.lock().unwrap() = Some("cannot write to the history: disk full".to_owned());
+    *server.barrier.unwritten.lock().unwrap() = Some("cannot write to the history: disk full".to_owned());
     let answer = server.request("GET", "/readyz", "", b"");
     assert_eq!((answer.status, answer.header("content-type")), (503, Some("application/json")));
     let failed =
         json!({"name": "recording", "ok": false, "detail": "cannot write to the history: disk full"});
     let expected = json!({"ready": false, "checks": [failed, fine("history"), fine("probes")]});
     assert_eq!(answer.json(), expected);
+    server.barrier.feed.stores(false);
+    let health = server.get("/health");
+    assert_eq!((&health["status"], &health["running"]), (&json!("degraded"), &json!(false)));
+    assert_eq!(server.get("/api/connection-summary")["count"], 0, "what is there can be asked for");
 
-    *server.barrier.fails.lock().unwrap() = None;
+    server.barrier.feed.stores(true);
+    *server.barrier.unwritten.lock().unwrap() = None;
     server.programs.detached.lock().unwrap().push("program 42 is no longer loaded".to_owned());
     let answer = server.request("GET", "/readyz", "", b"");
     assert_eq!(answer.status, 503);

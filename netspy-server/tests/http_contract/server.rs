@@ -27,6 +27,8 @@ pub(crate) struct TestBarrier {
     pub(crate) calls: AtomicUsize,
     pub(crate) writes: Mutex<Batch>,
     pub(crate) fails: Mutex<Option<String>>,
+    /// Why the store takes nothing.
+    pub(crate) unwritten: Mutex<Option<String>>,
     pub(crate) feed: Arc<Feed>,
     sink: Mutex<Option<SqliteSink>>,
 }
@@ -39,6 +41,11 @@ impl Barrier for TestBarrier {
         }
         self.write(std::mem::take(&mut *self.writes.lock().unwrap()))
     }
+
+    fn written(&self) -> Result<(), HistoryError> {
+        self.wait()?;
+        self.unwritten.lock().unwrap().clone().map_or(Ok(()), |message| Err(HistoryError(message)))
+    }
 }
 
 impl TestBarrier {
@@ -47,7 +54,8 @@ impl TestBarrier {
         if let Some(sink) = self.sink.lock().unwrap().as_mut() {
             let lost = sink.write(&batch)?;
             if !batch.is_empty() {
-                self.feed.wrote(batch, &lost);
+                self.feed.wrote(batch);
+                self.feed.lost(&lost);
             }
         }
         Ok(())

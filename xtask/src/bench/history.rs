@@ -1,84 +1,136 @@
-//! `bench server`: what history costs and how fast it answers, with the goals next to the numbers. The measuring
-//! is `netspy-server/benches/history`, which knows the server from inside; here is what it means.
+//! `bench history`: netspy's history against the same in Parquet segments that `DataFusion` reads, in one run.
+//!
+//! The other one is `netspy-server/benches/columnar`, a package of its own: what it depends on is in nobody else's
+//! build nor lock file. docs/adr/0001 says what followed from it.
+
+#![allow(clippy::cast_precision_loss, reason = "far more exact than what is measured")]
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use crate::{command, workspace};
 
-/// Options of `bench server`.
+/// Options of `bench history`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Connections in the history that is asked
-    #[arg(long, default_value_t = 10_000_000)]
+    /// Connections in both histories
+    #[arg(long, default_value_t = 1_000_000)]
     connections: u64,
+    /// Also build both from nothing, and compare that
+    #[arg(long)]
+    fresh_build: bool,
 }
 
-const MIB: f64 = 1_048_576.0;
+const PACKAGE: &str = "netspy-server/benches/columnar/Cargo.toml";
 
-/// A number that is to be on one side of another.
-#[derive(Clone, Copy)]
-enum Goal {
-    AtLeast(f64),
-    AtMost(f64),
-}
-
-/// Goals of questions in ms, by the beginning of what is asked.
-const QUESTIONS: &[(&str, f64)] =
-    &[("summary", 20.0), ("newest 100 of", 20.0), ("newest 100", 20.0), ("top", 150.0)];
-
-/// Builds with optimisation, measures, prints.
+/// Builds, measures, prints a table in Markdown.
 pub(crate) fn job(arguments: &Arguments) -> Result<()> {
     let root = workspace::root()?;
+    let target = workspace::target(&root).join("columnar");
     let directory = workspace::target(&root).join("bench");
     std::fs::create_dir_all(&directory)?;
-    let mut bench = command::cargo(&root);
-    bench.args(["bench", "--quiet", "--package", "netspy-server", "--bench", "history", "--"]);
+    command::run(columnar(&root).arg("--target-dir").arg(&target))?;
+    println!("| {:<46} | {:<18} | {:>12} | {:>12} | {:>8} |", "what", "unit", "SQLite", "Parquet", "ratio");
+    println!("| --- | --- | ---: | ---: | ---: |");
+    let mut bench = std::process::Command::new(target.join("release/netspy-columnar"));
     bench.arg("--connections").arg(arguments.connections.to_string()).arg("--directory").arg(&directory);
-    println!("{} connections; about a minute per million", arguments.connections);
-    for line in command::text(&mut bench)?.lines().filter(|line| line.starts_with('{')) {
-        let measured = serde_json::from_str(line).with_context(|| format!("not a measurement: {line}"))?;
-        print(&measured);
+    for line in command::text(&mut bench)?.lines() {
+        let measured: Value =
+            serde_json::from_str(line).with_context(|| format!("not a measurement: {line}"))?;
+        let number = |name: &str| measured[name].as_f64().unwrap_or_default();
+        let text = |name: &str| measured[name].as_str().unwrap_or_default();
+        row(text("what"), text("unit"), number("sqlite"), number("columnar"));
+    }
+    if arguments.fresh_build {
+        fresh_builds(&root, &directory)?;
     }
     Ok(())
 }
 
-fn print(measured: &Value) {
-    let what = measured["what"].as_str().unwrap_or_default();
-    let number = |name: &str| measured[name].as_f64().unwrap_or_default();
-    if what.starts_with("ingest") {
-        let (rate, cpu) = (number("connections_per_second"), number("cpu_seconds"));
-        row(what, "connections/s", rate, Some(Goal::AtLeast(200_000.0)));
-        row(what, "connections per CPU second", number("connections") / cpu, Some(Goal::AtLeast(100_000.0)));
-        row(what, "kernel records/s", rate * number("records") / number("connections"), None);
-    } else if what == "disk" {
-        let bytes = number("bytes") / number("connections");
-        row(what, "bytes per connection", bytes, Some(Goal::AtMost(150.0)));
-    } else if what == "retention" {
-        row(
-            what,
-            "MiB on disk at most",
-            number("most_bytes") / MIB,
-            Some(Goal::AtMost(number("allowed_bytes") / MIB)),
-        );
-    } else {
-        let goal =
-            QUESTIONS.iter().find(|(begins, _)| what.starts_with(begins) && !what.contains("all rows"));
-        let load = measured["load"].as_str().unwrap_or_default();
-        row(&format!("{what} ({load})"), "ms median", number("median_ms"), None);
-        row("", "ms p99", number("p99_ms"), goal.map(|(_, most)| Goal::AtMost(*most)));
+/// What is measured against is built for release.
+fn columnar(root: &Path) -> std::process::Command {
+    let mut build = command::cargo(root);
+    build.args(["build", "--quiet", "--release", "--locked", "--manifest-path", PACKAGE]);
+    build
+}
+
+fn row(what: &str, unit: &str, sqlite: f64, columnar: f64) {
+    let ratio = if sqlite > 0.0 { format!("{:.2}", columnar / sqlite) } else { "–".to_owned() };
+    println!("| {what:<46} | {unit:<18} | {sqlite:>12.2} | {columnar:>12.2} | {ratio:>8} |");
+}
+
+/// One build.
+struct Built {
+    seconds: f64,
+    cpu_seconds: f64,
+    crates: f64,
+    target_bytes: f64,
+    program_bytes: f64,
+}
+
+fn fresh_builds(root: &Path, directory: &Path) -> Result<()> {
+    let mut server = command::cargo(root);
+    server.args(["build", "--quiet", "--release", "--locked", "--package", "netspy-server"]);
+    let sqlite =
+        fresh_build(server, &directory.join("fresh-sqlite"), "netspy-server", &root.join("Cargo.lock"))?;
+    let lock = root.join(PACKAGE).with_file_name("Cargo.lock");
+    let columnar = fresh_build(columnar(root), &directory.join("fresh-columnar"), "netspy-columnar", &lock)?;
+    let mib = |bytes: f64| bytes / 1_048_576.0;
+    for (what, unit, of) in [
+        ("fresh build", "s", (|built: &Built| built.seconds) as fn(&Built) -> f64),
+        ("fresh build", "CPU s", |built| built.cpu_seconds),
+        ("packages in the lock file", "", |built| built.crates),
+    ] {
+        row(what, unit, of(&sqlite), of(&columnar));
     }
+    row("target directory", "MiB", mib(sqlite.target_bytes), mib(columnar.target_bytes));
+    row("program", "MiB", mib(sqlite.program_bytes), mib(columnar.program_bytes));
+    Ok(())
 }
 
-fn row(what: &str, unit: &str, number: f64, goal: Option<Goal>) {
-    let verdict = match goal {
-        None => String::new(),
-        Some(Goal::AtLeast(least)) => format!("goal ≥ {least}: {}", met(number >= least)),
-        Some(Goal::AtMost(most)) => format!("goal ≤ {most}: {}", met(number <= most)),
+/// Builds into an empty directory, which is removed afterwards.
+fn fresh_build(mut build: std::process::Command, target: &Path, program: &str, lock: &Path) -> Result<Built> {
+    if target.exists() {
+        std::fs::remove_dir_all(target)?;
+    }
+    let (began, cpu_began) = (Instant::now(), children_cpu_seconds()?);
+    command::run(build.arg("--target-dir").arg(target))?;
+    let seconds = began.elapsed().as_secs_f64();
+    let built = Built {
+        seconds,
+        cpu_seconds: children_cpu_seconds()? - cpu_began,
+        crates: std::fs::read_to_string(lock)?.matches("[[package]]").count() as f64,
+        target_bytes: bytes_below(target)?,
+        program_bytes: std::fs::metadata(target.join("release").join(program))?.len() as f64,
     };
-    println!("{what:<52} {number:>14.2} {unit:<28} {verdict}");
+    std::fs::remove_dir_all(target)?;
+    Ok(built)
 }
 
-fn met(is_met: bool) -> &'static str {
-    if is_met { "met" } else { "MISSED" }
+/// User and system time of the children that have ended, as `/proc/self/stat` has it (fields 16 and 17, in 1/100 s).
+fn children_cpu_seconds() -> Result<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let after_name = stat.rsplit_once(") ").context("/proc/self/stat is cut off")?.1;
+    let ticks = after_name.split(' ').skip(13).take(2).map(str::parse::<u64>);
+    Ok(ticks.sum::<Result<u64, _>>().context("/proc/self/stat")? as f64 / 100.0)
+}
+
+fn bytes_below(directory: &Path) -> Result<f64> {
+    let mut waiting: Vec<PathBuf> = vec![directory.to_owned()];
+    let mut bytes = 0;
+    while let Some(directory) = waiting.pop() {
+        for entry in std::fs::read_dir(directory)? {
+            let entry = entry?;
+            let file = entry.metadata()?;
+            if file.is_dir() {
+                waiting.push(entry.path());
+            } else {
+                bytes += file.len();
+            }
+        }
+    }
+    Ok(bytes as f64)
 }

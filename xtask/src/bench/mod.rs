@@ -2,6 +2,7 @@
 
 mod history;
 pub(crate) mod kernel;
+mod server;
 
 use anyhow::Result;
 
@@ -9,7 +10,9 @@ use anyhow::Result;
 #[derive(clap::Subcommand)]
 pub(crate) enum Subject {
     /// Rate, size and answers of the history
-    Server(history::Arguments),
+    Server(server::Arguments),
+    /// The history against the same in Parquet segments, read by `DataFusion`
+    History(history::Arguments),
     /// Cost and loss of tracing, against other tools
     Kernel(kernel::Arguments),
 }
@@ -17,7 +20,8 @@ pub(crate) enum Subject {
 /// Measures it.
 pub(crate) fn job(subject: &Subject) -> Result<()> {
     match subject {
-        Subject::Server(arguments) => history::job(arguments),
+        Subject::Server(arguments) => server::job(arguments),
+        Subject::History(arguments) => history::job(arguments),
         Subject::Kernel(arguments) => kernel::job(arguments),
     }
 }

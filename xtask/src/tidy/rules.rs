@@ -257,7 +257,8 @@ fn has_extension(path: &str, extension: &str) -> bool {
 
 /// Test code: a `tests` directory or file, or a file `…_tests.rs`, at any depth.
 fn is_test(path: &str) -> bool {
-    path.split('/').any(|part| part == "tests" || part == "tests.rs" || part.ends_with("_tests.rs"))
+    path.split('/')
+        .any(|part| ["tests", "tests.rs", "benches"].contains(&part) || part.ends_with("_tests.rs"))
 }
 
 fn within(path: &str, places: &[&str]) -> bool {

@@ -2,7 +2,9 @@
 //! hand, is the same.
 
 use super::*;
-use crate::domain::{Backlog, Counted, CountedKind, End, Place, Trouble, TroubleKind, Unrecorded};
+use crate::domain::{
+    Backlog, Close, Counted, CountedKind, End, Ending, Place, Trouble, TroubleKind, Unrecorded,
+};
 
 /// From 10.0.0.1:40000 to 93.184.216.34:443 over TCP, but for what `change` makes different.
 fn write(change: &[fn(&mut Connection)]) -> (SqliteHistory, Vec<Connection>) {
@@ -255,4 +257,23 @@ fn connections_that_changed_since() {
     write_connections(&mut sink, &rows);
     let since = |changed| ids(&history, &Filter { changed_since_ns: Some(changed), ..ALL });
     assert_eq!((since(60), since(61), since(10)), (vec![4, 3, 2], vec![], vec![4, 3, 2, 1]));
+}
+
+#[test]
+fn what_has_not_changed_since_is_not_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history.db");
+    let (mut sink, history) = open(&path, Keep::default()).unwrap();
+    let open_one = |id: u64| connection(id, id as i64, Outcome::Established { latency_ns: 1 });
+    for first in (1..=8_000).step_by(2_000) {
+        write_connections(&mut sink, &(first..first + 2_000).map(open_one).collect::<Vec<_>>());
+    }
+    // One of the first block ends late; of the others the file says so behind the writer's back.
+    let close = Close { after_ns: 99_999, ending: Ending::ClosedLocally, errno: 0 };
+    write_connections(&mut sink, &[Connection { close: Some(close), ..open_one(5) }]);
+    let editor = rusqlite::Connection::open(&path).unwrap();
+    editor.execute_batch("UPDATE connections SET close_ns = 99999, ending = 0 WHERE id > 2000").unwrap();
+    let changed = Filter { changed_since_ns: Some(100_000), ..ALL };
+    assert_eq!(ids(&history, &changed), [5]);
+    assert_eq!(history.connections(&changed, 0).unwrap().total, 1);
 }

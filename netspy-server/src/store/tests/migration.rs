@@ -90,6 +90,29 @@ fn a_file_of_version_2_is_brought_up_to_date() {
 }
 
 #[test]
+fn a_file_of_version_4_is_brought_up_to_date() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history.db");
+    let rows: Vec<_> = (1..=3_000).map(|id| connection(id, id as i64, Outcome::Pending)).collect();
+    {
+        let (mut sink, _history) = open(&path, Keep::default()).unwrap();
+        write_connections(&mut sink, &rows);
+    }
+    let file = rusqlite::Connection::open(&path).unwrap();
+    let back = "DROP INDEX connection_blocks_by_time; DROP INDEX drop_blocks_by_time;
+                ALTER TABLE connection_blocks DROP COLUMN changed_ns;
+                ALTER TABLE drop_blocks DROP COLUMN changed_ns; PRAGMA user_version = 4;";
+    file.execute_batch(back).unwrap();
+    drop(file);
+    let (mut sink, history) = open(&path, Keep::default()).unwrap();
+    let late = Filter { changed_since_ns: Some(2_500), ..ALL };
+    assert_eq!(history.connections(&late, 0).unwrap().total, 501, "blocks that may have changed are read");
+    write_connections(&mut sink, &[connection(7, 7, Outcome::Established { latency_ns: 5_000 })]);
+    assert_eq!(history.connections(&late, 0).unwrap().total, 502);
+    assert_eq!(history.connections(&ALL, 0).unwrap().total, 3_000);
+}
+
+#[test]
 fn a_damaged_file_of_version_2_is_left_as_it_was() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("history.db");
