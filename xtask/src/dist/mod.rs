@@ -83,9 +83,9 @@ fn programs(root: &Path, out: &Path) -> Result<PathBuf> {
 /// Lets both programs describe themselves; the directory of the pages and completions.
 fn reference(root: &Path, out: &Path) -> Result<PathBuf> {
     let directory = fresh(&out.join("reference"))?;
-    for package in ["netspy-server", "netspy-cli"] {
+    for (package, example) in [("netspy-server", "server_reference"), ("netspy-cli", "client_reference")] {
         let mut cargo = command::cargo(root);
-        cargo.args(["run", "--quiet", "--locked", "--package", package, "--example", "reference", "--"]);
+        cargo.args(["run", "--quiet", "--locked", "--package", package, "--example", example, "--"]);
         command::run(cargo.arg(&directory))?;
     }
     Ok(directory)
