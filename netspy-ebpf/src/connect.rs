@@ -90,7 +90,7 @@ pub fn leave(ctx: &RetProbeContext, family: u16) {
 pub fn follow(socket: u64, started_ns: u64) -> bool {
     // SAFETY: integers and arrays of integers.
     let mut followed: Followed = unsafe { core::mem::zeroed() };
-    (followed.started_ns, followed.role) = (started_ns, role::OUTBOUND);
+    (followed.socket, followed.started_ns, followed.role) = (socket, started_ns, role::OUTBOUND);
     task::write_current(&mut followed.owner);
     let inserted = SOCKETS.insert(socket, followed, 0).is_ok();
     if !inserted {

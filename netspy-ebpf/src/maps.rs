@@ -78,6 +78,8 @@ pub static NEW_FLOW: Array<Flow> = Array::with_max_entries(1, 0);
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Followed {
+    /// Its `struct sock` as a number: of a pointer whose type it knows the verifier allows no arithmetic.
+    pub socket: u64,
     /// When it began.
     pub started_ns: u64,
     /// When its handshake was complete; 0 before.
@@ -102,7 +104,7 @@ pub static SOCKETS: HashMap<u64, Followed> = HashMap::with_max_entries(MAX_SOCKE
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Closed {
-    /// Its socket.
+    /// Its socket; 0 while the rest is written.
     pub socket: u64,
     /// When it had begun.
     pub started_ns: u64,
@@ -114,19 +116,13 @@ pub struct Closed {
     pub pad: u32,
 }
 
-/// The connections that were closed last on a CPU.
-#[repr(C)]
-pub struct LastClosed {
-    /// A ring.
-    pub slots: [Closed; 4],
-    /// How many have been written.
-    pub written: u64,
-}
+/// Slots of [`LAST_CLOSED`], a power of two.
+pub const CLOSED_SLOTS: u32 = 1024;
 
-/// Per CPU. More than one: within this machine an abort's RST is received, and closes the other end too, before
-/// the kernel says that it was sent.
+/// The connections that were closed last, each in a slot that its socket's address gives. Not per CPU: whoever aborts a
+/// connection may be on another one when it sends the RST.
 #[map]
-pub static LAST_CLOSED: PerCpuArray<LastClosed> = PerCpuArray::with_max_entries(1, 0);
+pub static LAST_CLOSED: Array<Closed> = Array::with_max_entries(CLOSED_SLOTS, 0);
 
 /// When the next record of a kind, reason and place may be delivered, per CPU: `CLOCK_MONOTONIC` in ns.
 #[map]

@@ -3,7 +3,7 @@
 use netspy_common::{ConnectionKey, Task};
 
 use crate::{
-    maps::{Closed, Followed, LAST_CLOSED, SOCKETS},
+    maps::{CLOSED_SLOTS, Followed, LAST_CLOSED, SOCKETS},
     socket::Socket,
 };
 
@@ -14,6 +14,8 @@ pub struct Owner {
     /// Zeroes where nobody is known.
     pub key: ConnectionKey,
     task: Option<&'static Task>,
+    /// Where the key's socket stands as long as `task` is its owner, if that may change.
+    slot: Option<*const u64>,
 }
 
 impl Owner {
@@ -23,25 +25,21 @@ impl Owner {
         // SAFETY: the owner of a socket does not change while it is followed.
         if let Some(followed) = unsafe { SOCKETS.get(socket) } {
             let key = ConnectionKey { socket, started_ns: followed.started_ns };
-            return Self { key, task: Some(&followed.owner) };
+            return Self { key, task: Some(&followed.owner), slot: None };
         }
-        Self { key: ConnectionKey { socket: 0, started_ns: 0 }, task: None }
+        Self { key: ConnectionKey { socket: 0, started_ns: 0 }, task: None, slot: None }
     }
 
-    /// [`Owner::of`], also for a socket that this CPU has just closed: an abort is closed first, and sends its
-    /// RST then.
+    /// [`Owner::of`], also for a socket that has just been closed: an abort is closed first, and sends its RST then.
     #[inline(always)]
     pub fn of_aborted(socket: u64) -> Self {
         if socket != 0
-            && let Some(last) = LAST_CLOSED.get(0)
+            && let Some(closed) = LAST_CLOSED.get(slot_of(socket))
+            && closed.socket == socket
+            && closed.ports == Socket::of(socket).ports()
         {
-            let ports = Socket::of(socket).ports();
-            for closed in &last.slots {
-                if closed.socket == socket && closed.ports == ports {
-                    let key = ConnectionKey { socket, started_ns: closed.started_ns };
-                    return Self { key, task: Some(&closed.owner) };
-                }
-            }
+            let key = ConnectionKey { socket, started_ns: closed.started_ns };
+            return Self { key, task: Some(&closed.owner), slot: Some(&raw const closed.socket) };
         }
         Self::of(socket)
     }
@@ -52,6 +50,12 @@ impl Owner {
         if let Some(task) = self.task {
             *target = *task;
         }
+        // SAFETY: the slot is in a map, which lives as long as the program.
+        if self.slot.is_some_and(|slot| unsafe { slot.read_volatile() } != self.key.socket) {
+            // Another processor has closed a socket of the same slot meanwhile.
+            // SAFETY: integers and arrays of integers.
+            *target = unsafe { core::mem::zeroed() };
+        }
     }
 
     /// `Task::tgid` and `Task::started_ns`, or zeroes.
@@ -61,17 +65,26 @@ impl Owner {
     }
 }
 
-/// Remembers whose socket was just closed on this CPU.
+/// Sockets are so many bytes apart at least (include/net/sock.h).
+const APART: u32 = 64;
+
+/// The slot of a socket in [`LAST_CLOSED`].
 #[inline(always)]
-pub fn remember_closed(socket: u64, followed: &Followed) {
-    if let Some(last) = LAST_CLOSED.get_ptr_mut(0) {
-        // SAFETY: this CPU's own. Whoever interrupts this writes another slot, or is told by socket and ports.
-        let last = unsafe { &mut *last };
-        let slot: &mut Closed = &mut last.slots[(last.written & 3) as usize];
-        last.written += 1;
-        slot.socket = socket;
-        slot.started_ns = followed.started_ns;
-        slot.owner = followed.owner;
-        slot.ports = followed.ports;
+fn slot_of(socket: u64) -> u32 {
+    (socket / u64::from(APART)) as u32 & (CLOSED_SLOTS - 1)
+}
+
+/// Remembers whose socket was just closed.
+#[inline(always)]
+pub fn remember_closed(followed: &Followed) {
+    if let Some(closed) = LAST_CLOSED.get_ptr_mut(slot_of(followed.socket)) {
+        // SAFETY: a slot in a map. Who reads it looks at the socket before and after.
+        unsafe {
+            (&raw mut (*closed).socket).write_volatile(0);
+            (*closed).started_ns = followed.started_ns;
+            (*closed).owner = followed.owner;
+            (*closed).ports = followed.ports;
+            (&raw mut (*closed).socket).write_volatile(followed.socket);
+        }
     }
 }

@@ -139,7 +139,8 @@ fn begun<S: Struct>(socket: &Socket<S>, established_ns: u64, role: u32) {
     let now = unsafe { bpf_ktime_get_ns() };
     // SAFETY: integers and arrays of integers; nobody owns it yet.
     let mut followed: Followed = unsafe { core::mem::zeroed() };
-    (followed.started_ns, followed.established_ns, followed.role) = (now, established_ns, role);
+    (followed.socket, followed.role) = (socket.address, role);
+    (followed.started_ns, followed.established_ns) = (now, established_ns);
     followed.ports = socket.ports();
     if role == role::LISTENER {
         task::write_current(&mut followed.owner);
@@ -190,7 +191,7 @@ fn closed(ctx: &BtfTracePointContext, socket: &TcpSocket, from: i32) {
             followed.ports = ports;
             (started_ns, established_ns, closer) =
                 (followed.started_ns, followed.established_ns, followed.closer);
-            owner::remember_closed(socket.address, followed);
+            owner::remember_closed(followed);
         }
         let _ = SOCKETS.remove(socket.address);
     } else if matches!(from, SYN_SENT | SYN_RECV) {
