@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read, Seek, stdin},
+    io::{self, BufRead, BufReader, Seek, stdin},
     os::fd::AsFd,
     time::{Duration, Instant},
 };
@@ -41,7 +41,7 @@ impl Symbols {
         }
         self.read_at = Some(Instant::now());
         match self.file.as_mut().map(read) {
-            Some(Ok(text)) => self.table = Table::parse(&text),
+            Some(Ok(table)) => self.table = table,
             Some(Err(error)) => {
                 tracing::warn!(%error, "{KALLSYMS}: drops are reported without their location");
             }
@@ -59,11 +59,10 @@ fn open() -> io::Result<File> {
     File::open(KALLSYMS)
 }
 
-fn read(file: &mut File) -> io::Result<String> {
-    let mut text = String::new();
+/// Line by line: the whole text is several times as large as what is kept of it.
+fn read(file: &mut File) -> io::Result<Table> {
     file.rewind()?;
-    file.read_to_string(&mut text)?;
-    Ok(text)
+    Table::parse(BufReader::new(file))
 }
 
 /// Code symbols by address; names one after the other in one string.
@@ -75,9 +74,10 @@ struct Table {
 }
 
 impl Table {
-    fn parse(text: &str) -> Self {
+    fn parse(text: impl BufRead) -> io::Result<Self> {
         let mut table = Self::default();
         for line in text.lines() {
+            let line = line?;
             let mut words = line.split_ascii_whitespace();
             let (Some(address), Some(kind), Some(name)) = (words.next(), words.next(), words.next()) else {
                 continue;
@@ -92,7 +92,9 @@ impl Table {
             table.entries.push((address, start, table.names.len() as u32));
         }
         table.entries.sort_unstable();
-        table
+        table.entries.shrink_to_fit();
+        table.names.shrink_to_fit();
+        Ok(table)
     }
 
     fn name(&self, address: u64) -> Option<String> {
@@ -112,8 +114,10 @@ mod tests {
     fn an_address_is_named_by_the_code_symbol_before_it() {
         let table = Table::parse(
             "ffffffff81000200 T tcp_v4_rcv\nffffffff81000100 t ip_rcv\t[ipv4]\nffffffff81000210 d data\n\
-             0000000000000000 T hidden\nnonsense\n",
-        );
+             0000000000000000 T hidden\nnonsense\n"
+                .as_bytes(),
+        )
+        .unwrap();
         assert_eq!(table.name(0xffff_ffff_8100_0110).unwrap(), "ip_rcv+0x10");
         assert_eq!(table.name(0xffff_ffff_8100_0220).unwrap(), "tcp_v4_rcv+0x20");
         assert_eq!(table.name(0xffff_ffff_8100_00ff), None);

@@ -27,7 +27,7 @@ pub(super) struct Server {
     process: Child,
     directory: PathBuf,
     url: String,
-    /// One connection for all questions: a new one would be one more event.
+    /// A connection for each question: the server would end one that is idle, while it is watched whether anything happens.
     agent: ureq::Agent,
 }
 
@@ -48,7 +48,7 @@ impl Server {
             .with_context(|| format!("cannot start {}", program.display()))?;
         let agent = ureq::Agent::config_builder()
             .timeout_global(Some(ANSWER_LIMIT))
-            .max_idle_age(Duration::from_hours(1))
+            .max_idle_connections(0)
             .build()
             .into();
         let mut server = Self { process, directory: directory.to_owned(), url: String::new(), agent };
@@ -104,17 +104,19 @@ impl Server {
 
     /// Connections of all processes since the server started.
     pub(super) fn connections(&mut self) -> Result<u64> {
-        self.count("/api/connection-summary", WINDOW_SECONDS.into())
+        self.count("/api/connection-summary", &json!({ "duration_seconds": WINDOW_SECONDS }))
     }
 
-    /// Connections and drops of all processes in the last seconds.
+    /// Connections and drops of all processes in so many seconds until one second ago: the connection that asks is one of
+    /// them.
     pub(super) fn events_within(&mut self, seconds: u64) -> Result<u64> {
-        Ok(self.count("/api/connection-summary", seconds)?
-            + self.count("/api/packet-drop-summary", seconds)?)
+        let window = json!({ "since": format!("{}s", seconds + 1), "until": "1s" });
+        Ok(self.count("/api/connection-summary", &window)?
+            + self.count("/api/packet-drop-summary", &window)?)
     }
 
-    fn count(&mut self, path: &str, seconds: u64) -> Result<u64> {
-        let answer = self.ask(path, &json!({ "duration_seconds": seconds }))?;
+    fn count(&mut self, path: &str, window: &Value) -> Result<u64> {
+        let answer = self.ask(path, window)?;
         answer["count"].as_u64().with_context(|| format!("an answer without a count: {answer}"))
     }
 
