@@ -10,8 +10,9 @@ use super::process::{self, Memory, Sleeps};
 use super::server::Server;
 use super::setup::Bench;
 
-/// Until the server has written what its own start, or a question, caused, and sleeps.
-const SETTLE: Duration = Duration::from_secs(2);
+/// Until the server has written what its own start, or a question, caused, and sleeps: a thread that answered goes after
+/// ten seconds without a further question.
+const SETTLE: Duration = Duration::from_secs(12);
 /// On a machine that is not quiet: how often to try for a window without an event.
 const WINDOWS: usize = 5;
 /// The last second is not asked about.
