@@ -100,7 +100,14 @@ pub fn after_a_loss() {
     };
     assert_eq!(of_flood, [], "shown as open though it is over");
     for (holder, found) in [(before, false), (during, true)] {
-        let (open, _) = server.connections_and_loss(Some(holder.report.pid), None);
+        // What is open is looked for once the loss is noticed, up to a second later.
+        let open = loop {
+            let (open, _) = server.connections_and_loss(Some(holder.report.pid), None);
+            if open.len() == 1 || Instant::now() > deadline {
+                break open;
+            }
+            thread::sleep(Duration::from_millis(100));
+        };
         assert_eq!(open.len(), 1, "{open:#?}");
         assert_eq!((open[0].found, &open[0].ending, open[0].direction.as_str()), (found, &None, "outbound"));
         assert_eq!(open[0].source, holder.attempt().source);
