@@ -116,7 +116,7 @@ impl<const WORDS: usize> Struct for Start<WORDS> {
     }
 }
 
-/// A struct whose type the verifier knows, and so lets a program load from: twenty times as fast as a copy.
+/// A struct whose type the verifier knows, and so lets a program load from: an instruction instead of a helper.
 #[derive(Clone, Copy)]
 pub struct Typed(u64);
 
