@@ -3,11 +3,14 @@
 use std::{fs, os::unix::process::CommandExt, process::Command};
 
 use rustix::{
-    mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change},
+    mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount},
     thread::UnshareFlags,
 };
 
 use crate::types::VMLINUX;
+
+/// Where tracefs stands, and debugfs, below which the kernel mounts it again.
+const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug"];
 
 /// What is different. Nothing, by default.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +21,8 @@ pub struct Environment {
     pub types: Option<Vec<u8>>,
     /// A network namespace in which no interface is up.
     pub without_network: bool,
+    /// Whoever has mounted tracefs, it is not mounted here.
+    pub without_tracefs: bool,
 }
 
 /// An environment whose files exist as long as it does.
@@ -41,15 +46,16 @@ impl Environment {
 impl Prepared {
     /// The command will run there.
     pub fn surround(&self, command: &mut Command) {
-        let Environment { capabilities, types, without_network } = self.environment.clone();
+        let Environment { capabilities, types, without_network, without_tracefs } = self.environment.clone();
         let file = self.types.as_ref().map(|file| file.path().to_owned());
         let mut unshare = UnshareFlags::empty();
         unshare.set(UnshareFlags::NEWNET, without_network);
-        unshare.set(UnshareFlags::NEWNS, types.is_some());
+        let mounts = types.is_some() || without_tracefs;
+        unshare.set(UnshareFlags::NEWNS, mounts);
         let enter = move || {
             // SAFETY: the child has one thread, and nothing in it refers to the namespaces it leaves.
             unsafe { rustix::thread::unshare_unsafe(unshare) }?;
-            if types.is_some() {
+            if mounts {
                 mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)?;
             }
             match (&types, &file) {
@@ -58,6 +64,10 @@ impl Prepared {
                     mount("none", "/sys/kernel/btf", "tmpfs", MountFlags::empty(), None)?;
                 }
                 (None, _) => {}
+            }
+            for place in TRACEFS.into_iter().filter(|_| without_tracefs) {
+                // Fails where nothing is mounted.
+                let _ = unmount(place, UnmountFlags::DETACH);
             }
             for capability in
                 (0..64_u8).filter(|c| capabilities.as_ref().is_some_and(|kept| !kept.contains(c)))

@@ -84,7 +84,8 @@ pub fn no_tracefs() {
         capabilities.push(CAP_SYS_RESOURCE);
     }
     let capabilities = Some(capabilities);
-    let (code, report) = server::doctor(Environment { capabilities, ..Environment::default() });
+    let (code, report) =
+        server::doctor(Environment { capabilities, without_tracefs: true, ..Environment::default() });
     assert_eq!(finding(&report, "tracefs")["state"], "limited", "{report:#}");
     assert!(finding(&report, "tracefs")["remedy"].as_str().unwrap().contains("mount -t tracefs"));
     assert_eq!(event(&report, "packet_drop")["status"], "active", "{report:#}");
