@@ -180,7 +180,8 @@ pub struct ConnectionEvent {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retransmits: Option<u32>,
     /// How it ended: `closed_locally`, `closed_by_peer`, `reset_by_peer`, `reset_locally`, `timed_out`, `idle`,
-    /// `failed` or `unseen` (it is gone, the record of how was lost); absent while it is open.
+    /// `failed` or `unseen` (it is gone, the record of how was lost); absent while it is open, and where the
+    /// kernel lets nobody see the end of its kind (UNIX and UDP without kprobes and fentry).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ending: Option<String>,
     /// The socket's error at the end, such as `ECONNRESET`.

@@ -53,7 +53,8 @@ kernel_layout! {
     sock_state,
     /// `sock.sk_type` (u16 since 5.6)
     sock_type,
-    /// `sock.__sk_common.skc_flags`: bit 1 (`SOCK_DONE`) once the peer's FIN was received
+    /// `sock.__sk_common.skc_flags`: bit 0 (`SOCK_DEAD`) once its owner has closed it, bit 1 (`SOCK_DONE`) once the peer's
+    /// FIN was received
     sock_flags,
     /// `tcp_sock.bytes_sent`: payload handed to the network, retransmissions included
     tcp_bytes_sent,
@@ -173,6 +174,8 @@ kernel_layout! {
     sock_peer_pid,
     /// `pid.numbers`: the first is the initial namespace's
     pid_numbers,
+    /// `unix_sock.peer`: the `struct sock` that it is connected to
+    unix_peer,
     /// Position of `reason` among the arguments of tracepoint `kfree_skb`
     kfree_skb_reason,
     /// Position of `rx_sk` among the arguments of tracepoint `kfree_skb`

@@ -16,8 +16,8 @@ pub use layout::{KernelLayout, MISSING};
 pub use record::{
     AcceptRecord, CloseRecord, ConnectRecord, ConnectionKey, CountKey, CountRecord, CountValue, DropRecord,
     ExecRecord, ExitRecord, Flow, FlowKey, FlowRecord, ForkRecord, OutcomeRecord, ProcessId, RecordHeader,
-    ReleaseRecord, Task, TrafficRecord, TroubleRecord, Tuple, UnixRecord, closer, direction, kind, ring,
-    role,
+    ReleaseRecord, Task, TrafficRecord, TroubleRecord, Tuple, UnixCloseRecord, UnixRecord, closer, direction,
+    kind, ring, role,
 };
 
 /// Version of every layout in this crate; the first field of each record.
@@ -43,7 +43,7 @@ pub const UNIX_PATH_LEN: usize = 108;
 /// Capacity of each ring buffer in bytes: a power of two and a multiple of the page size.
 pub const RING_BYTES: u32 = 8 << 20;
 
-/// Connections that are followed at once; more are counted as [`loss::SOCKETS_FULL`].
+/// Connections that are followed at once, and as many of UNIX sockets; more are counted as [`loss::SOCKETS_FULL`].
 pub const MAX_SOCKETS: u32 = 65_536;
 
 /// Flows of datagrams that are counted at once; packets of more are counted as [`loss::FLOWS_FULL`].
@@ -92,7 +92,7 @@ pub mod subject {
     pub const CONNECTION: u32 = 0;
     /// The owner of an inbound one.
     pub const ACCEPT: u32 = 1;
-    /// A connect of a UNIX socket.
+    /// A connect of a UNIX socket, or its end.
     pub const UNIX: u32 = 2;
     /// A flow of UDP datagrams.
     pub const UDP: u32 = 3;

@@ -62,6 +62,11 @@ pub struct Call {
     pub started_ns: u64,
 }
 
+/// When UNIX sockets were connected whose end is going to be told, by inode number; 0 for one from before the programs, which
+/// the server puts in. Each entry is removed when its socket is closed.
+#[map]
+pub static UNIX_SOCKETS: HashMap<u64, u64> = HashMap::with_max_entries(MAX_SOCKETS, 0);
+
 /// Threads inside such a call, by `pid_tgid`; each entry is removed when its call returns.
 #[map]
 pub static CALLS: HashMap<u64, Call> = HashMap::with_max_entries(MAX_INFLIGHT, 0);

@@ -56,7 +56,7 @@ pub fn enter(ctx: &TracePointContext) {
     let family = socket::family(socket);
     let call = Call { socket, argument: address, ..Call::default() };
     if family == AF_UNIX && is_asked_for(subject::UNIX) {
-        call::enter(subject::UNIX, Call { length, ..call });
+        call::enter(subject::UNIX, Call { inode: file.inode(), length, ..call });
     } else if matches!(family, AF_INET | AF_INET6)
         && matches!(kind, SOCK_DGRAM | SOCK_RAW)
         && is_asked_for(subject::UDP)

@@ -1,5 +1,5 @@
 //! Connects of UNIX sockets: `unix_stream_connect` (stream and seqpacket) and `unix_dgram_connect`, entered and
-//! left; where functions cannot be hooked, the connect system call.
+//! left, and their end: `unix_release`. Where functions cannot be hooked, the connect system call, and no end.
 //!
 //! The first waits while its listener's backlog is full, so a kretprobe may run out of instances; a return that
 //! was missed is counted when the thread connects again.
@@ -9,13 +9,13 @@ use aya_ebpf::{
     macros::{fentry, fexit, kprobe, kretprobe},
     programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext},
 };
-use netspy_common::{ConnectionKey, UNIX_PATH_LEN, UnixRecord, kind, subject};
+use netspy_common::{UNIX_PATH_LEN, UnixCloseRecord, UnixRecord, closer, kind, loss, subject};
 
 use crate::{
     call, emit,
     kernel::{offset, read_or_zero},
-    maps::{Call, EVENTS},
-    socket::Socket,
+    maps::{Call, EVENTS, UNIX_SOCKETS},
+    socket::{SOCK_DGRAM, Socket},
     task,
 };
 
@@ -73,44 +73,118 @@ pub fn unix_dgram_return_fexit(ctx: FExitContext) -> i32 {
     0
 }
 
+/// `int unix_release(struct socket *sock)` (net/unix/af_unix.c)
+#[kprobe]
+pub fn unix_release_kprobe(ctx: ProbeContext) -> u32 {
+    if let Some(socket) = ctx.arg(0) {
+        released(socket);
+    }
+    0
+}
+
+/// The same on a kernel without kprobes.
+#[fentry]
+pub fn unix_release_fentry(ctx: FEntryContext) -> i32 {
+    released(ctx.arg(0));
+    0
+}
+
 /// Notes that the current thread is inside connect on a `struct socket`.
 #[inline(always)]
 fn called(socket: u64, argument: u64, length: i32) {
+    let inode = read_or_zero(socket, offset!(socket_inode));
     let socket = read_or_zero(socket, offset!(socket_sk));
-    call::enter(subject::UNIX, Call { socket, argument, length: length as u64, ..Call::default() });
+    call::enter(subject::UNIX, Call { socket, inode, argument, length: length as u64, ..Call::default() });
 }
 
-/// Where functions cannot be hooked: the system call, whose address is in the caller's memory.
-#[inline(always)]
+/// Where functions cannot be hooked: the system call, whose address is in the caller's memory. A function of its own,
+/// because the caller's stack has no room for what it would keep there.
+#[inline(never)]
 pub fn returned_from_syscall(call: &Call, socket: &Socket, returned: i32) {
-    report(call, socket, returned, copy_user);
+    report::<false>(call, socket, returned, copy_user);
 }
 
 #[inline(always)]
 fn leave(returned: i32) {
-    call::leave(|family| family == AF_UNIX, |call, socket| report(call, socket, returned, copy_kernel));
+    call::leave(
+        |family| family == AF_UNIX,
+        |call, socket| report::<true>(call, socket, returned, copy_kernel),
+    );
 }
 
-/// Reports what the call came to; `copy(target, length, source)` copies from where the address is.
+/// A `struct socket` is closed: the end of its connection, if it is one that is followed.
 #[inline(always)]
-fn report(call: &Call, socket: &Socket, returned: i32, copy: impl Fn(*mut u8, u32, u64) -> bool) {
+fn released(socket: u64) {
+    let inode = read_or_zero(socket, offset!(socket_inode));
+    ended(inode, &Socket::of(read_or_zero(socket, offset!(socket_sk))));
+}
+
+/// Reports the end of what such a socket was connected to, if that is followed.
+#[inline(always)]
+fn ended(inode: u64, socket: &Socket) {
+    // SAFETY: copied at once.
+    let Some(started_ns) = (unsafe { UNIX_SOCKETS.get(inode) }).copied() else { return };
+    let _ = UNIX_SOCKETS.remove(inode);
+    emit::submit(&EVENTS, subject::UNIX, |record: &mut UnixCloseRecord| {
+        record.header = emit::header::<UnixCloseRecord>(kind::UNIX_CLOSE, now());
+        (record.inode, record.started_ns) = (inode, started_ns);
+        let is_over = socket.kind != SOCK_DGRAM && is_dead(socket.get(offset!(unix_peer)));
+        record.closer = if is_over { closer::REMOTE } else { closer::LOCAL };
+        record.errno = socket.get(offset!(sock_err));
+    });
+}
+
+/// Whether a `struct sock` has been closed (`sock_flag(sk, SOCK_DEAD)`).
+#[inline(always)]
+fn is_dead(socket: u64) -> bool {
+    read_or_zero::<u64>(socket, offset!(sock_flags)) & 1 != 0
+}
+
+/// Follows a socket from now on; one too many is counted.
+#[inline(always)]
+fn follow(call: &Call) -> bool {
+    let is_followed = UNIX_SOCKETS.insert(call.inode, call.started_ns, 0).is_ok();
+    if !is_followed {
+        emit::lost(loss::SOCKETS_FULL, subject::UNIX);
+    }
+    is_followed
+}
+
+#[inline(always)]
+fn now() -> u64 {
+    // SAFETY: a helper without arguments.
+    unsafe { bpf_ktime_get_ns() }
+}
+
+/// Reports what the call came to; `HAS_END`: whether the socket's end can be seen. `copy(target, length, source)` copies
+/// from where the address is.
+#[inline(always)]
+fn report<const HAS_END: bool>(
+    call: &Call,
+    socket: &Socket,
+    returned: i32,
+    copy: impl Fn(*mut u8, u32, u64) -> bool,
+) {
+    if HAS_END && returned == 0 {
+        ended(call.inode, socket); // a datagram socket may leave one peer for another
+    }
     let mut family = [0; 2];
     copy(family.as_mut_ptr(), 2, call.argument);
     let is_unix = u16::from_ne_bytes(family) == AF_UNIX;
     if returned == 0 && !is_unix {
         return; // AF_UNSPEC takes a datagram socket's peer away
     }
-    // SAFETY: a helper without arguments.
-    let now = unsafe { bpf_ktime_get_ns() };
     emit::submit(&EVENTS, subject::UNIX, |record: &mut UnixRecord| {
-        record.header = emit::header::<UnixRecord>(kind::UNIX, now);
-        record.key = ConnectionKey { socket: call.socket, started_ns: call.started_ns };
+        record.header = emit::header::<UnixRecord>(kind::UNIX, now());
+        (record.inode, record.started_ns) = (call.inode, call.started_ns);
         task::write_current(&mut record.task);
         record.errno = if returned < 0 { returned.unsigned_abs() } else { 0 };
         record.netns = socket.netns();
-        record.socket_type = socket.kind;
+        record.socket_type = socket.kind as u16;
+        // Only now: what is not delivered is lost once, and not again with its end.
+        record.watched = u16::from(HAS_END && returned == 0 && follow(call));
         if returned == 0 {
-            record.peer_pid = peer_pid(call.socket);
+            record.peer_pid = peer_pid(socket.address);
         }
         let path = core::mem::offset_of!(Address, path) as u64;
         if is_unix && call.length > path {

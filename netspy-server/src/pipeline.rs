@@ -359,6 +359,10 @@ fn follow(tracker: &mut Tracker, record: Record, names: &mut Names, batch: &mut 
             tracker.unix(&unix, names.process(&unix.thread), batch);
             (unix.time_ns, LossKind::Unix, true)
         }
+        Record::UnixClose(close) => {
+            tracker.unix_close(&close, batch);
+            (close.time_ns, LossKind::Unix, true)
+        }
         Record::Flow(flow) => {
             tracker.advance(flow.time_ns, batch);
             tracker.flow(&flow, names.process(&flow.thread), batch);

@@ -10,7 +10,7 @@ use crate::{
     domain::{Check, Hook, HookState, KernelNames, Refusal},
     source::{
         ResumedSource,
-        existing::ExistingSource,
+        existing::{self, ExistingSource},
         kernel::{self, KernelSource, LoadError, Options},
     },
 };
@@ -67,6 +67,12 @@ pub fn trace(options: &Options) -> Result<Started, StartError> {
     }
     if !loaded.is_worth_serving() {
         return Err(LoadError::NothingAttaches(loaded.hooks).into());
+    }
+    // Before the listing whose sockets are told: what is closed after it has its end told too.
+    let followed = existing::connected_unix_sockets()
+        .and_then(|inodes| loaded.source.follow_unix(&inodes).map_err(io::Error::other));
+    if let Err(error) = followed {
+        tracing::warn!(%error, "of UNIX sockets that were connected before, the end is not seen");
     }
     let (source, listed) = ExistingSource::new(ResumedSource::new(kept, loaded.source));
     loaded.hooks.push(existing_sockets(listed));

@@ -14,7 +14,7 @@ pub use drop::{DropRecord, direction};
 pub use process::{ExecRecord, ExitRecord, ForkRecord};
 pub use tcp::{AcceptRecord, CloseRecord, ConnectRecord, OutcomeRecord};
 pub use trouble::TroubleRecord;
-pub use unix::UnixRecord;
+pub use unix::{UnixCloseRecord, UnixRecord};
 
 use crate::COMM_LEN;
 
@@ -54,6 +54,8 @@ pub mod kind {
     pub const TRAFFIC: u16 = 42;
     /// [`super::ReleaseRecord`]
     pub const RELEASE: u16 = 43;
+    /// [`super::UnixCloseRecord`]
+    pub const UNIX_CLOSE: u16 = 44;
 }
 
 /// Values of [`ConnectRecord::role`].
@@ -66,7 +68,7 @@ pub mod role {
     pub const LISTENER: u32 = 2;
 }
 
-/// Values of [`CloseRecord::closer`].
+/// Values of [`CloseRecord::closer`]; a UNIX socket says goodbye when it is closed.
 pub mod closer {
     /// Nobody said goodbye: reset, timeout, abort; see [`super::CloseRecord::errno`].
     pub const NOBODY: u32 = 0;

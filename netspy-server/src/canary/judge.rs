@@ -94,7 +94,12 @@ pub(super) fn is_own(deeds: &Deeds, keys: &[ConnectionKey], record: &Record) -> 
         Record::Drop(drop) => drop.ends,
         Record::Trouble(trouble) => trouble.ends,
         Record::Flow(flow) => flow.ends,
-        Record::Process(_) | Record::Count(_) | Record::Unix(_) | Record::Traffic(_) | Record::Release(_) => {
+        Record::Process(_)
+        | Record::Count(_)
+        | Record::Unix(_)
+        | Record::UnixClose(_)
+        | Record::Traffic(_)
+        | Record::Release(_) => {
             return false;
         }
     };

@@ -167,7 +167,7 @@ pub fn without(
             Ok(Record::Accept(_)) => !disabled.contains(&"accept"),
             Ok(Record::Drop(_)) => !disabled.contains(&"packet_drop"),
             Ok(Record::Trouble(trouble)) => !disabled.contains(&trouble.kind.name()),
-            Ok(Record::Unix(_)) => !disabled.contains(&"unix"),
+            Ok(Record::Unix(_) | Record::UnixClose(_)) => !disabled.contains(&"unix"),
             Ok(Record::Flow(_) | Record::Traffic(_) | Record::Release(_)) => !disabled.contains(&"udp"),
             Ok(Record::Process(_)) => !disabled.contains(&"process"),
             Ok(Record::Count(count)) => !disabled.contains(&count.kind.name()),

@@ -13,7 +13,7 @@ mod unix;
 use netspy_common::{
     ABI_VERSION, AcceptRecord, CloseRecord, ConnectRecord, CountRecord, DropRecord, ExecRecord, ExitRecord,
     FlowRecord, ForkRecord, OutcomeRecord, RecordHeader, ReleaseRecord, TrafficRecord, TroubleRecord,
-    UnixRecord, kind,
+    UnixCloseRecord, UnixRecord, kind,
 };
 use thiserror::Error;
 
@@ -22,7 +22,7 @@ pub use datagram::{RawFlow, RawRelease, RawTraffic};
 pub use drop::RawDrop;
 pub use tcp::{RawAccept, RawClose, RawConnect, RawOutcome, Role};
 pub use trouble::RawTrouble;
-pub use unix::RawUnix;
+pub use unix::{RawUnix, RawUnixClose};
 
 use crate::domain::{Endpoint, ProcessEvent, Ring};
 use count::trouble_kind;
@@ -82,6 +82,8 @@ pub enum Record {
     Traffic(RawTraffic),
     /// A datagram socket was closed.
     Release(RawRelease),
+    /// A connected UNIX socket was closed.
+    UnixClose(RawUnixClose),
     /// A dropped packet.
     Drop(RawDrop),
     /// A retransmission, a RST or a full listen queue.
@@ -119,6 +121,7 @@ pub fn decode(ring: Ring, bytes: &[u8]) -> Result<Record, DecodeError> {
         (Ring::Events, kind::FLOW) => size_of::<FlowRecord>(),
         (Ring::Events, kind::TRAFFIC) => size_of::<TrafficRecord>(),
         (Ring::Events, kind::RELEASE) => size_of::<ReleaseRecord>(),
+        (Ring::Events, kind::UNIX_CLOSE) => size_of::<UnixCloseRecord>(),
         (Ring::Drops, kind::DROP) => size_of::<DropRecord>(),
         (Ring::Drops, kind::COUNT) => size_of::<CountRecord>(),
         (Ring::Drops, kind) if trouble_kind(kind).is_some() => size_of::<TroubleRecord>(),
@@ -141,6 +144,7 @@ pub fn decode(ring: Ring, bytes: &[u8]) -> Result<Record, DecodeError> {
         kind::FLOW => Record::Flow(fields.flow(time_ns)),
         kind::TRAFFIC => Record::Traffic(fields.traffic(time_ns)),
         kind::RELEASE => Record::Release(fields.release(time_ns)),
+        kind::UNIX_CLOSE => Record::UnixClose(fields.unix_close(time_ns)),
         kind::COUNT => Record::Count(fields.count(time_ns).ok_or(DecodeError::Counted)?),
         kind => match trouble_kind(kind) {
             Some(trouble) => Record::Trouble(fields.trouble(time_ns, trouble)),
@@ -208,6 +212,14 @@ mod tests {
         assert_eq!(trouble.ends.destination.unwrap().to_string(), "127.0.0.2:80");
         assert_eq!((trouble.reason, trouble.netns, trouble.length), (Some(5), 4_026_531_840, 60));
         assert_eq!(trouble.backlog, Some(Backlog { waiting: 129, limit: 128 }));
+    }
+
+    #[test]
+    fn every_field_of_the_end_of_a_unix_connection_is_where_the_abi_says() {
+        let mut bytes = header(kind::UNIX_CLOSE, size_of::<UnixCloseRecord>());
+        put!(bytes, 1_u64, 2_u64, 3_u32, 104_u32);
+        let Ok(Record::UnixClose(close)) = decode(Ring::Events, &bytes) else { panic!("not an end") };
+        assert_eq!(close, RawUnixClose { time_ns: 7, inode: 1, started_ns: 2, closer: 3, errno: 104 });
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! The record of `netspy_common::record::unix`.
+//! The records of `netspy_common::record::unix`.
 
-use netspy_common::{ConnectionKey, UNIX_PATH_LEN};
+use netspy_common::UNIX_PATH_LEN;
 
 use super::fields::Fields;
 use crate::domain::Thread;
@@ -14,8 +14,10 @@ const INTERRUPTED: u32 = 512;
 pub struct RawUnix {
     /// `CLOCK_MONOTONIC` in ns when the call returned.
     pub time_ns: u64,
-    /// Which socket, and when the call began.
-    pub key: ConnectionKey,
+    /// Inode number of the socket.
+    pub inode: u64,
+    /// `CLOCK_MONOTONIC` in ns when the call began.
+    pub started_ns: u64,
     /// Who connected.
     pub thread: Thread,
     /// 0, or the errno that the caller got.
@@ -28,25 +30,49 @@ pub struct RawUnix {
     pub peer_pid: Option<u32>,
     /// The peer's name: a path, or `@` and an abstract name; `None` where the caller gave none.
     pub path: Option<String>,
+    /// Whether its end is going to be told.
+    pub watched: bool,
+}
+
+/// A connected UNIX socket was closed, or left its peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawUnixClose {
+    /// `CLOCK_MONOTONIC` in ns.
+    pub time_ns: u64,
+    /// Inode number of the socket.
+    pub inode: u64,
+    /// `CLOCK_MONOTONIC` in ns when the call began that connected it; 0 where that was before the programs.
+    pub started_ns: u64,
+    /// `netspy_common::closer`
+    pub closer: u32,
+    /// The socket's error, or 0.
+    pub errno: u32,
 }
 
 impl Fields<'_> {
     pub(super) fn unix(&mut self, time_ns: u64) -> RawUnix {
-        let (key, thread) = (self.key(), self.thread());
-        let errno = self.u32();
-        let (netns, socket_type, peer_pid) = (self.u32(), self.u32(), self.u32());
+        let (inode, started_ns, thread) = (self.u64(), self.u64(), self.thread());
+        let (errno, netns) = (self.u32(), self.u32());
+        let (socket_type, watched, peer_pid) = (self.u16(), self.u16() != 0, self.u32());
         let length = (self.u32() as usize).min(UNIX_PATH_LEN);
         let path: [u8; UNIX_PATH_LEN] = self.take();
         RawUnix {
             time_ns,
-            key,
+            inode,
+            started_ns,
             thread,
             errno: if errno == INTERRUPTED { libc::EINTR.unsigned_abs() } else { errno },
             netns,
             socket_type: u8::try_from(socket_type).unwrap_or(0),
             peer_pid: (peer_pid != 0).then_some(peer_pid),
             path: name(&path[..length]),
+            watched,
         }
+    }
+
+    pub(super) fn unix_close(&mut self, time_ns: u64) -> RawUnixClose {
+        let (inode, started_ns) = (self.u64(), self.u64());
+        RawUnixClose { time_ns, inode, started_ns, closer: self.u32(), errno: self.u32() }
     }
 }
 

@@ -20,11 +20,11 @@ pub struct Traffic {
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// This end sent the first FIN, or closed its datagram socket.
+    /// This end sent the first FIN, or closed its datagram or UNIX socket first.
     ClosedLocally,
-    /// The peer sent the first FIN.
+    /// The peer sent the first FIN, or closed its UNIX socket first.
     ClosedByPeer,
-    /// The peer sent a RST.
+    /// The peer sent a RST, or closed its UNIX socket without having read everything.
     ResetByPeer,
     /// This end aborted: a RST instead of a FIN.
     ResetLocally,

@@ -13,7 +13,7 @@ pub enum Role {
     Inbound,
     /// It waits for the peer's answer.
     Connecting,
-    /// Its owner has closed it, and the kernel finishes it alone.
+    /// Its owner has closed it, and the kernel finishes it alone; or it is of `AF_UNIX`, and its peer is gone.
     Closing,
     /// It waits: for connections, or for datagrams from anybody.
     Listener,

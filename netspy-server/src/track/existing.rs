@@ -24,6 +24,8 @@ pub(super) struct Existing {
     connections: HashMap<Key, Live>,
     /// `CLOCK_MONOTONIC` in ns when they were listed.
     listed_ns: u64,
+    /// Whether a listing has been told to its end.
+    listed: bool,
     /// Open connections whose beginning was seen, as they were when a listing began to be told.
     expected: Option<HashMap<Key, LiveKey>>,
     /// What was listed so far.
@@ -42,11 +44,15 @@ impl Existing {
         }
     }
 
+    /// Whether no listing has been told to its end.
+    pub(super) fn is_first_listing(&self) -> bool {
+        !self.listed
+    }
+
     /// Whether a listed socket's connection is known already.
     pub(super) fn is_known(&mut self, live: &BTreeMap<LiveKey, Live>, socket: &ExistingSocket) -> bool {
         let (Some(local), Some(remote)) = (socket.local, socket.remote) else {
-            // Without addresses there is nothing to know it by: it is told once, at the start.
-            return self.listed_ns != 0 && i32::from(socket.family) == libc::AF_UNIX;
+            return false;
         };
         let key = key(socket.netns, local, remote);
         let expected = self.expected.get_or_insert_with(|| {
@@ -67,7 +73,7 @@ impl Existing {
 
     /// Takes out the connections and attempts that began before the listing and are not in it.
     pub(super) fn take_gone(&mut self, live: &mut BTreeMap<LiveKey, Live>, monotonic_ns: u64) -> Vec<Live> {
-        self.listed_ns = monotonic_ns;
+        (self.listed_ns, self.listed) = (monotonic_ns, true);
         self.expected = None;
         let (seen, connecting) = (std::mem::take(&mut self.seen), std::mem::take(&mut self.connecting));
         let is_over = |connection: &Connection| {

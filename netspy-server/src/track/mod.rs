@@ -27,6 +27,7 @@ use crate::{
 use existing::Existing;
 use flows::Flows;
 use tuples::Tuples;
+use unix::UnixSockets;
 
 /// How long a drop waits for the connection that it belongs to, in ns: without kprobes the source port of
 /// an attempt is only known with its outcome, which comes right after the drop that caused it.
@@ -75,6 +76,7 @@ pub struct Tracker {
     listeners: Vec<Listener>,
     existing: Existing,
     flows: Flows,
+    unix: UnixSockets,
     tuples: Tuples,
     held: VecDeque<PacketDrop>,
     last_id: u64,
@@ -192,7 +194,14 @@ impl Tracker {
             }
             return;
         }
-        if self.existing.is_known(&self.live, socket) || socket.role == SocketRole::Closing {
+        let unix = i32::from(socket.family) == libc::AF_UNIX;
+        let is_known = if unix {
+            // Later on each is told when it is connected.
+            !self.unix.is_new(socket) || !self.existing.is_first_listing()
+        } else {
+            self.existing.is_known(&self.live, socket)
+        };
+        if is_known || socket.role == SocketRole::Closing {
             return;
         }
         let process = if process.pid == 0 && socket.role == SocketRole::Inbound {
@@ -204,13 +213,19 @@ impl Tracker {
         self.tuples.remember(&connection, u64::MAX);
         let row = batch.connections.len();
         batch.connections.push(connection.clone());
-        self.existing.insert(monotonic_ns, socket, Live { connection, row });
+        let live = Live { connection, row };
+        if unix {
+            self.unix.found(socket, live);
+        } else {
+            self.existing.insert(monotonic_ns, socket, live);
+        }
     }
 
     /// The sockets that there were at `monotonic_ns` have all been told: connections that are not among them are
     /// over, and how was lost.
     pub fn listed(&mut self, monotonic_ns: u64, batch: &mut Batch) {
-        for mut gone in self.existing.take_gone(&mut self.live, monotonic_ns) {
+        let gone = self.existing.take_gone(&mut self.live, monotonic_ns);
+        for mut gone in gone.into_iter().chain(self.unix.take_gone(monotonic_ns)) {
             let after_ns = monotonic_ns.saturating_sub(gone.connection.monotonic_ns);
             gone.connection.close = Some(Close { after_ns, ending: Ending::Unseen, errno: 0 });
             self.tuples.remember(&gone.connection, monotonic_ns);

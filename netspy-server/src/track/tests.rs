@@ -4,7 +4,7 @@ use netspy_common::ConnectionKey;
 
 use super::*;
 use crate::{
-    decode::Ends,
+    decode::{Ends, RawUnix, RawUnixClose},
     domain::{ExistingSocket, SocketRole, Thread},
 };
 
@@ -175,4 +175,69 @@ fn what_a_listing_does_not_name_is_over_and_what_nobody_knew_is_found() {
     assert_eq!(seen, [(Some(end(4002)), true, None)]);
     let rows = listed(&mut tracker, 8 * MS, &[4001]);
     assert_eq!(rows[0].close.map(|close| (close.ending, close.after_ns)), Some((Ending::Unseen, MS)));
+}
+
+fn unix_connected(tracker: &mut Tracker, inode: u64, started_ns: u64, watched: bool, batch: &mut Batch) {
+    let raw = RawUnix {
+        time_ns: started_ns + 5,
+        inode,
+        started_ns,
+        thread: Thread::default(),
+        errno: 0,
+        netns: 1,
+        socket_type: 1,
+        peer_pid: None,
+        path: Some("/run/x".to_owned()),
+        watched,
+    };
+    tracker.unix(&raw, Arc::default(), batch);
+}
+
+#[test]
+fn a_unix_connection_ends_once_and_in_the_row_that_it_has() {
+    let (mut tracker, mut batch) = (Tracker::new(), Batch::default());
+    unix_connected(&mut tracker, 7, MS, true, &mut batch);
+    let close = RawUnixClose { time_ns: 3 * MS, inode: 7, started_ns: MS, closer: closer::REMOTE, errno: 0 };
+    for _ in 0..2 {
+        tracker.unix_close(&close, &mut batch);
+    }
+    assert_eq!(batch.connections.len(), 1);
+    let end = batch.connections[0].close.map(|close| (close.after_ns, close.ending));
+    assert_eq!(end, Some((2 * MS, Ending::ClosedByPeer)));
+}
+
+#[test]
+fn a_unix_connection_that_a_listing_does_not_name_is_over_if_its_end_would_have_been_told() {
+    let mut tracker = Tracker::new();
+    for (inode, watched) in [(7, true), (8, true), (9, false)] {
+        unix_connected(&mut tracker, inode, MS, watched, &mut Batch::default());
+    }
+    let socket = ExistingSocket {
+        role: SocketRole::Outbound,
+        family: 1,
+        protocol: 0,
+        socket_type: 1,
+        local: None,
+        remote: None,
+        path: Some("/run/x".to_owned()),
+        peer_pid: None,
+        netns: 1,
+        inode: 8,
+        owner: None,
+        backlog: None,
+        backlog_limit: None,
+    };
+    let mut batch = Batch::default();
+    tracker.existing(2 * MS, &socket, Arc::default(), &mut batch);
+    for (inode, role) in [(10, SocketRole::Outbound), (11, SocketRole::Outbound), (12, SocketRole::Closing)] {
+        let found = ExistingSocket { inode, role, ..socket.clone() };
+        tracker.existing(2 * MS, &found, Arc::default(), &mut batch);
+    }
+    tracker.listed(2 * MS, &mut batch);
+    let rows: Vec<_> = batch.connections.iter().map(|row| (row.found, row.close.map(|c| c.ending))).collect();
+    assert_eq!(rows, [(true, None), (true, None), (false, Some(Ending::Unseen))]);
+    let mut later = Batch::default();
+    let new = ExistingSocket { inode: 13, ..socket };
+    tracker.existing(3 * MS, &new, Arc::default(), &mut later);
+    assert_eq!(later, Batch::default(), "it was told when it was connected");
 }

@@ -134,6 +134,11 @@ impl Server {
         self.runtime.block_on(self.client.health()).unwrap()
     }
 
+    /// How an event is traced.
+    pub fn program(&self, name: &str) -> Program {
+        self.health().programs.into_iter().find(|program| program.name == name).unwrap()
+    }
+
     /// The same, where it may be an error.
     pub fn try_health(&self) -> Result<Health, String> {
         self.runtime.block_on(self.client.health()).map_err(|error| format!("{error:?}"))
@@ -302,7 +307,7 @@ pub fn skipped() -> u64 {
 
 /// The rung that connects are traced on; also makes sure that the server runs before something happens.
 pub fn rung() -> String {
-    let connection = health().programs.into_iter().find(|program| program.name == "connection").unwrap();
+    let connection = program("connection");
     assert_eq!(connection.status, "active", "{}", connection.note);
     if let Some(forced) = forced_rung() {
         assert_eq!(connection.rung, forced, "{}", connection.note);
@@ -327,7 +332,7 @@ pub fn troubles(event_type: &str, pid: Option<u32>) -> Vec<TroubleEvent> {
 
 /// How an event is traced.
 pub fn program(name: &str) -> Program {
-    health().programs.into_iter().find(|program| program.name == name).unwrap()
+    shared().program(name)
 }
 
 /// Drops, oldest first.

@@ -113,6 +113,14 @@ impl<S: Source> Source for ExistingSource<S> {
     }
 }
 
+/// Inode numbers of the UNIX sockets that are connected.
+pub fn connected_unix_sockets() -> io::Result<Vec<u64>> {
+    let connected = |socket: &ExistingSocket| {
+        i32::from(socket.family) == libc::AF_UNIX && socket.role != SocketRole::Listener
+    };
+    Ok(sockets()?.iter().filter(|socket| connected(socket)).map(|socket| socket.inode.into()).collect())
+}
+
 /// Every socket of every network namespace that a process lives in.
 fn sockets() -> io::Result<Vec<ExistingSocket>> {
     let owners = Owners::read()?;
@@ -147,6 +155,8 @@ fn named(found: &[Found], netns: u32, owners: &Owners) -> Vec<ExistingSocket> {
             State::Connecting => SocketRole::Connecting,
             State::Closing => SocketRole::Closing,
             State::Connected if is_accepted(socket, peer, &mut served, &listens_at) => SocketRole::Inbound,
+            // Its peer is gone: all that can still come is its own end.
+            State::Connected if is_unix(socket) && socket.peer == 0 => SocketRole::Closing,
             State::Connected => SocketRole::Outbound,
         };
         let path = if role == SocketRole::Outbound {
@@ -154,7 +164,7 @@ fn named(found: &[Found], netns: u32, owners: &Owners) -> Vec<ExistingSocket> {
         } else {
             socket.path.clone()
         };
-        if i32::from(socket.family) == libc::AF_UNIX && path.is_none() {
+        if is_unix(socket) && path.is_none() && role != SocketRole::Closing {
             continue; // a pair without names: a pipe, not a connection to somebody
         }
         sockets.push(ExistingSocket {
@@ -174,6 +184,10 @@ fn named(found: &[Found], netns: u32, owners: &Owners) -> Vec<ExistingSocket> {
         });
     }
     sockets
+}
+
+fn is_unix(socket: &Found) -> bool {
+    i32::from(socket.family) == libc::AF_UNIX
 }
 
 /// Whether the peer asked for this connection: a listener has its local address, or it bears the

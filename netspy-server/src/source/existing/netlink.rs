@@ -162,11 +162,7 @@ fn endpoint(ip: IpAddr, port: u16, interface: u32) -> Option<Endpoint> {
 
 fn unix(answer: &UnixResponse) -> Option<Found> {
     let header = &answer.header;
-    let state = match header.state {
-        LISTEN => State::Listening,
-        ESTABLISHED => State::Connected,
-        _ => return None,
-    };
+    let listens = header.state == LISTEN;
     let (mut path, mut peer, mut queue) = (None, 0, None);
     for attribute in &answer.nlas {
         match attribute {
@@ -175,12 +171,19 @@ fn unix(answer: &UnixResponse) -> Option<Found> {
                 path = Some(format!("@{}", String::from_utf8_lossy(name)));
             }
             Nla::Peer(inode) => peer = *inode,
-            Nla::ReceiveQueueLength(waiting, limit) if state == State::Listening => {
+            Nla::ReceiveQueueLength(waiting, limit) if listens => {
                 queue = Some((*waiting, *limit));
             }
             _ => {}
         }
     }
+    let state = match header.state {
+        LISTEN => State::Listening,
+        ESTABLISHED => State::Connected,
+        // Before 5.15 a datagram socket does not say that it is connected.
+        _ if peer != 0 => State::Connected,
+        _ => return None,
+    };
     Some(Found {
         state,
         family: libc::AF_UNIX as u16,

@@ -129,6 +129,7 @@ fn layout(types: &KernelTypes) -> KernelLayout {
         sock_socket: at("sock.sk_socket"),
         sock_peer_pid: at("sock.sk_peer_pid"),
         pid_numbers: at("pid.numbers"),
+        unix_peer: at("unix_sock.peer"),
         kfree_skb_reason: types.argument("kfree_skb", |name| name == "skb_drop_reason"),
         kfree_skb_rx_sk: types.argument("kfree_skb", |name| name == "*sock"),
         retransmit_error: types.argument("tcp_retransmit_skb", |name| name == "int"),

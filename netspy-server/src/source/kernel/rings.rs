@@ -9,7 +9,7 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{Array, MapData, ring_buf::RingBuf},
+    maps::{Array, HashMap, MapData, MapError, ring_buf::RingBuf},
 };
 use aya_log::EbpfLogger;
 use netspy_common::{RecordHeader, reader};
@@ -85,6 +85,14 @@ impl KernelSource {
             ebpf,
             programs,
         }
+    }
+
+    /// Follows these UNIX sockets, which were connected before the programs ran, to their end: their inode numbers.
+    pub fn follow_unix(&mut self, inodes: &[u64]) -> Result<(), MapError> {
+        let name = "UNIX_SOCKETS";
+        let map = self.ebpf.map_mut(name).ok_or_else(|| MapError::InvalidName { name: name.to_owned() })?;
+        let mut sockets = HashMap::<_, u64, u64>::try_from(map)?;
+        inodes.iter().try_for_each(|inode| sockets.insert(inode, 0, 0))
     }
 
     /// Detaches the programs of an event.

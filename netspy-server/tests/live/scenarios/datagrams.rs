@@ -2,18 +2,13 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use netspy_api::{ConnectionEvent, Program};
+use netspy_api::ConnectionEvent;
 
 use super::{acting, assert_failed, closed_port, drop_rule};
 use crate::{
     actor::{Actor, Attempt, Counters, Datagrams, Part, echo},
-    server::{connections_named, connections_of, health},
+    server::{connections_named, connections_of, program},
 };
-
-/// What `/health` says about an event.
-fn program(name: &str) -> Program {
-    health().programs.into_iter().find(|program| program.name == name).unwrap()
-}
 
 /// Whether this kernel lets netspy see what passes through sockets of this event; where it does not, netspy must
 /// have said so, and must not have made anything up.

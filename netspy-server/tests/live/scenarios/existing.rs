@@ -71,6 +71,40 @@ pub fn connections() {
     assert_eq!(server.stop(), Some(0));
 }
 
+/// Both ends of connections over UNIX sockets, which have no tuple to be known by.
+pub fn unix_connections() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("found");
+    let listener = UnixListener::bind(&path).unwrap();
+    let clients = [&path; 3].map(|path| UnixStream::connect(path).unwrap());
+    let accepted = clients.each_ref().map(|_| listener.accept().unwrap().0);
+
+    let server = Server::start(&[]);
+    let found = || {
+        let mut events = server.connections(Some(std::process::id()), None);
+        events.retain(|event| event.path.as_deref() == path.to_str());
+        events
+    };
+    let before = found();
+    let outbound = before.iter().filter(|event| event.direction == "outbound").count();
+    assert_eq!((before.len(), outbound), (6, 3), "{before:#?}");
+    let new = before.iter().all(|event| event.found && event.ending.is_none());
+    assert!(new && before.iter().all(|event| event.peer_pid == Some(std::process::id())), "{before:#?}");
+    drop(clients);
+    drop(accepted);
+    let of = |direction: &str| {
+        let ended = found().into_iter().filter(|event| event.direction == direction);
+        ended.map(|event| event.ending.unwrap_or_default()).collect::<Vec<_>>()
+    };
+    let endings = if server.program("unix").rung == "tracepoint" {
+        ["", ""]
+    } else {
+        ["closed_locally", "closed_by_peer"]
+    };
+    assert_eq!([of("outbound"), of("inbound")], endings.map(|ending| vec![ending; 3]));
+    assert_eq!(server.stop(), Some(0));
+}
+
 /// The server sleeps while more happens than the rings hold: afterwards what is over is not shown as open, and
 /// what is open is known, though the records of both were lost.
 pub fn after_a_loss() {

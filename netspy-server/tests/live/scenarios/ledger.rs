@@ -1,7 +1,12 @@
 //! Each place that can lose something is filled on purpose; what was recorded and what was counted as lost must add
 //! up to what was done.
 
-use std::{collections::BTreeMap, net::TcpListener, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::TcpListener,
+    os::unix::net::{UnixListener, UnixStream},
+    time::Duration,
+};
 
 use netspy_api::{ConnectionEvent, DropEvent, Lost};
 use netspy_common::{ConnectRecord, OutcomeRecord, RecordHeader, kind};
@@ -69,12 +74,35 @@ pub fn too_many_sockets() {
     });
 }
 
+/// Of UNIX sockets those that do not fit are recorded, but their end is not seen.
+pub fn too_many_unix_sockets() {
+    const TIMES: usize = 20;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("many");
+    let _listener = UnixListener::bind(&path).unwrap();
+    undisturbed(|| {
+        let server = Server::start(&["--max-sockets", "8"]);
+        drop([&path; TIMES].map(|path| UnixStream::connect(path).unwrap()));
+        let (mut events, lost) = server.connections_and_loss(Some(std::process::id()), None);
+        events.retain(|event| event.path.as_deref() == path.to_str() && !event.found);
+        assert_eq!(events.len(), TIMES);
+        if server.program("unix").rung == "tracepoint" {
+            assert!(events.iter().all(|event| event.ending.is_none()), "{events:#?}");
+            return Ok(());
+        }
+        let open = events.iter().filter(|event| event.ending.is_none()).count() as u64;
+        assert!(open > 0, "{events:#?}");
+        assert_eq!(lost.by_kind.get("unix"), Some(&at(&lost, "sockets_full")), "{lost:?}");
+        equal(open, at(&lost, "sockets_full"), &lost)
+    });
+}
+
 /// Few sockets are also few flows of datagrams: each datagram of another one is counted.
 pub fn too_many_flows() {
     const TIMES: u64 = 20;
     undisturbed(|| {
         let server = Server::start(&["--max-sockets", "8"]);
-        let rung = server.health().programs.into_iter().find(|program| program.name == "udp").unwrap().rung;
+        let rung = server.program("udp").rung;
         let mut part = acting("actor-flows", &closed_port("127.0.0.1:0"));
         part.times = usize::try_from(TIMES).unwrap();
         part.datagrams = Some(Datagrams { send: vec![1], ..Datagrams::default() });

@@ -1,11 +1,11 @@
-//! Connects of UNIX sockets.
+//! Connects of UNIX sockets, and their end.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, thread, time::Duration};
 
 use netspy_api::ConnectionEvent;
 use socket2::Socket;
 
-use super::{acting, assert_failed};
+use super::{acting, assert_failed, datagrams::watched};
 use crate::{
     actor::{Actor, Part, Unix},
     server::connections_of,
@@ -59,6 +59,17 @@ fn assert_refused(event: &ConnectionEvent, actor: &Actor, outcome: &str, errno: 
     assert_eq!(event.peer_pid, None);
 }
 
+/// Where only the system call is hooked, the end of a connection is not seen.
+fn assert_ended(event: &ConnectionEvent, actor: &Actor, ending: &str, pause_ms: u64) {
+    if !watched("unix", actor) {
+        return;
+    }
+    let lasted_us = actor.attempt().lasted_us;
+    assert_eq!(event.ending.as_deref(), Some(ending), "{event:#?}");
+    let duration = event.duration_us.unwrap();
+    assert!((pause_ms * 1000..=lasted_us).contains(&duration), "{duration} of {lasted_us} µs");
+}
+
 /// Every type of socket, with the pid of the process that listens.
 pub fn by_path() {
     let directory = tempfile::tempdir().unwrap();
@@ -69,13 +80,59 @@ pub fn by_path() {
         ("DGRAM", libc::SOCK_DGRAM, None),
     ];
     for (socket_type, number, peer) in types {
-        let unix = Unix { socket_type: number, name: path(directory.path(), socket_type) };
+        let name = path(directory.path(), socket_type);
+        let unix = Unix { socket_type: number, name, pause_ms: 20, ..Unix::default() };
         let _server = serve(&unix, 1);
         let (event, actor) = connected("actor-unix", &unix, |_| {});
         assert_eq!(actor.attempt().errno, 0);
         assert_connected(&event, &String::from_utf8(unix.name).unwrap(), peer);
         assert_eq!(event.socket_type, socket_type);
+        assert_ended(&event, &actor, "closed_locally", unix.pause_ms);
     }
+}
+
+/// The peer closes first: with nothing left to read, and with something.
+pub fn closed_by_peer() {
+    let directory = tempfile::tempdir().unwrap();
+    for (socket_type, send, ending, errno) in [
+        (STREAM, b"".as_slice(), "closed_by_peer", None),
+        (libc::SOCK_SEQPACKET, b"", "closed_by_peer", None),
+        (STREAM, b"unread", "reset_by_peer", Some("ECONNRESET")),
+    ] {
+        let name = path(directory.path(), &format!("{socket_type}-{}", send.len()));
+        let unix = Unix { socket_type, name, send: send.to_vec(), pause_ms: 300, then: None };
+        let server = serve(&unix, 1);
+        let closing = thread::spawn(move || {
+            let (peer, _) = server.accept().unwrap();
+            thread::sleep(Duration::from_millis(50)); // until it was sent
+            drop(peer);
+        });
+        let (event, actor) = connected("actor-unix-left", &unix, |_| {});
+        closing.join().unwrap();
+        assert_ended(&event, &actor, ending, unix.pause_ms);
+        assert_eq!(event.ending_errno_name.as_deref(), errno.filter(|_| event.ending.is_some()));
+    }
+}
+
+/// A datagram socket leaves its peer for another one: two connections, one after the other.
+pub fn another_peer() {
+    let directory = tempfile::tempdir().unwrap();
+    let to = |name: &str| Unix {
+        socket_type: libc::SOCK_DGRAM,
+        name: path(directory.path(), name),
+        pause_ms: 20,
+        ..Unix::default()
+    };
+    let (first, second) = (to("first"), to("second"));
+    let _servers = [serve(&first, 1), serve(&second, 1)];
+    let mut part = acting("actor-unix-two", "");
+    part.unix = Some(Unix { then: Some(second.name.clone()), ..first.clone() });
+    let actor = Actor::run(&part);
+    let events = connections_of(actor.report.pid);
+    let names: Vec<_> = events.iter().map(|event| event.destination.as_bytes()).collect();
+    assert_eq!(names, [first.name, second.name]);
+    assert_ended(&events[0], &actor, "closed_locally", first.pause_ms);
+    assert_ended(&events[1], &actor, "closed_locally", 0);
 }
 
 /// All 108 bytes: a path with its terminating NUL, an abstract name without one.
@@ -83,14 +140,14 @@ pub fn longest_names() {
     let directory = tempfile::tempdir().unwrap();
     let mut name = path(directory.path(), "");
     name.resize(107, b'x');
-    let unix = Unix { socket_type: STREAM, name: name.clone() };
+    let unix = Unix { socket_type: STREAM, name: name.clone(), ..Unix::default() };
     let _server = serve(&unix, 1);
     let (event, _actor) = connected("actor-unix-108", &unix, |_| {});
     assert_connected(&event, &String::from_utf8(name).unwrap(), Some(std::process::id()));
 
     let mut name = vec![b'y'; 108];
     name[0] = 0;
-    let unix = Unix { socket_type: STREAM, name };
+    let unix = Unix { socket_type: STREAM, name, ..Unix::default() };
     let _server = serve(&unix, 1);
     let (event, _actor) = connected("actor-unix-108", &unix, |_| {});
     assert_connected(&event, &format!("@{}", "y".repeat(107)), Some(std::process::id()));
@@ -98,7 +155,7 @@ pub fn longest_names() {
 
 /// An abstract name may hold any bytes: here a NUL, an escape, and what is no UTF-8.
 pub fn abstract_name() {
-    let unix = Unix { socket_type: STREAM, name: b"\0netspy\0\x1b[31m\xff\n".to_vec() };
+    let unix = Unix { socket_type: STREAM, name: b"\0netspy\0\x1b[31m\xff\n".to_vec(), ..Unix::default() };
     let _server = serve(&unix, 1);
     let (event, _actor) = connected("actor-abstract", &unix, |_| {});
     assert_connected(&event, "@netspy@\u{1b}[31m\u{fffd}\n", Some(std::process::id()));
@@ -106,7 +163,7 @@ pub fn abstract_name() {
 
 pub fn missing() {
     let directory = tempfile::tempdir().unwrap();
-    let unix = Unix { socket_type: STREAM, name: path(directory.path(), "nothing") };
+    let unix = Unix { socket_type: STREAM, name: path(directory.path(), "nothing"), ..Unix::default() };
     let (event, actor) = connected("actor-unix-no", &unix, |_| {});
     assert_refused(&event, &actor, "failed", libc::ENOENT, "ENOENT");
     assert_eq!(event.path.unwrap().as_bytes(), unix.name);
@@ -115,7 +172,7 @@ pub fn missing() {
 /// A socket's file that its process left behind.
 pub fn nobody_listens() {
     let directory = tempfile::tempdir().unwrap();
-    let unix = Unix { socket_type: STREAM, name: path(directory.path(), "left") };
+    let unix = Unix { socket_type: STREAM, name: path(directory.path(), "left"), ..Unix::default() };
     drop(serve(&unix, 1));
     let (event, actor) = connected("actor-unix-left", &unix, |_| {});
     assert_refused(&event, &actor, "refused", libc::ECONNREFUSED, "ECONNREFUSED");
@@ -124,7 +181,7 @@ pub fn nobody_listens() {
 pub fn forbidden() {
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700)).unwrap();
-    let unix = Unix { socket_type: STREAM, name: path(directory.path(), "private") };
+    let unix = Unix { socket_type: STREAM, name: path(directory.path(), "private"), ..Unix::default() };
     let _server = serve(&unix, 1);
     let (event, actor) = connected("actor-unix-uid", &unix, |part| part.uid = Some(65_534));
     assert_eq!(event.uid, 65_534);
@@ -134,7 +191,7 @@ pub fn forbidden() {
 /// A listener's queue that is full: a call that may not wait fails.
 pub fn full_backlog() {
     let directory = tempfile::tempdir().unwrap();
-    let unix = Unix { socket_type: STREAM, name: path(directory.path(), "busy") };
+    let unix = Unix { socket_type: STREAM, name: path(directory.path(), "busy"), ..Unix::default() };
     let _server = serve(&unix, 0);
     let first = unix.socket();
     first.connect(&unix.address()).unwrap();

@@ -73,7 +73,8 @@ pub(super) const OTHERS: &[Event] = &[
             (Rung::Fentry, unix_by_fentry),
             (Rung::Tracepoint, |to| {
                 to.require(FILE_FIELDS)?;
-                to.connect_calls("unix").map(|()| None)
+                to.connect_calls("unix")?;
+                Ok(Some("connects only, without their end".to_owned()))
             }),
         ],
     },
@@ -147,7 +148,10 @@ pub(super) const TOLD: &[(&str, &[Aspect])] = {
 /// Programs whose skipped runs show elsewhere: a call that never returned is counted as such.
 pub(super) const SKIPS_SHOW_ELSEWHERE: &[&str] = &["tcp_v4_return", "tcp_v6_return"];
 
+/// The end first: a connection must not be followed without it.
 fn unix_by_kprobe(to: &mut Attacher<'_>) -> Result<Option<String>, RungError> {
+    to.require(UNIX_FIELDS)?;
+    to.kprobe("unix_release_kprobe", "unix_release")?;
     for function in ["unix_stream_connect", "unix_dgram_connect"] {
         to.kprobe("unix_return_kprobe", function)?;
         to.kprobe("unix_enter_kprobe", function)?;
@@ -156,6 +160,8 @@ fn unix_by_kprobe(to: &mut Attacher<'_>) -> Result<Option<String>, RungError> {
 }
 
 fn unix_by_fentry(to: &mut Attacher<'_>) -> Result<Option<String>, RungError> {
+    to.require(UNIX_FIELDS)?;
+    to.fentry("unix_release_fentry", "unix_release")?;
     to.fexit("unix_stream_return_fexit", "unix_stream_connect")?;
     to.fentry("unix_stream_enter_fentry", "unix_stream_connect")?;
     to.fexit("unix_dgram_return_fexit", "unix_dgram_connect")?;
@@ -303,6 +309,8 @@ const FLOW_FIELDS: &[&str] = &[
     "skb_sk",
     "msg_name",
 ];
+/// What the end of a UNIX socket is found by, and who closed first.
+const UNIX_FIELDS: &[&str] = &["socket_inode", "sock_flags", "sock_err", "sock_type", "unix_peer"];
 /// What leads from a file descriptor to its socket.
 const FILE_FIELDS: &[&str] = &[
     "task_files",

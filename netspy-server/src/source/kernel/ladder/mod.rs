@@ -304,6 +304,7 @@ impl<'a> Ladder<'a> {
             .override_global("TYPED_TASK", &typed_task, true)
             .override_global(aya_log::LEVEL, &log_level, true)
             .map_max_entries("SOCKETS", max_sockets)
+            .map_max_entries("UNIX_SOCKETS", max_sockets)
             .map_max_entries("FLOWS", max_sockets.min(MAX_FLOWS))
             .map_max_entries("INFLIGHT", max_sockets.min(MAX_INFLIGHT));
         if !verbose {
