@@ -39,7 +39,7 @@ const STEPS: &[Step] = &[
     ("tidy", |_| tidy::job()),
     ("eBPF object is current", |_| build_ebpf::job(&build_ebpf::Arguments::check())),
     ("outside suites", |_| suites::job()),
-    ("scenarios on real kernels", |_| vm::job(&vm::Arguments::everything())),
+    ("scenarios on real kernels", |_| vm::job(&vm::Arguments::once())),
     ("tests", |root| cargo(root, &["nextest", "run", "--workspace", "--locked"])),
 ];
 

@@ -230,7 +230,7 @@ fn a_unix_connection_that_a_listing_does_not_name_is_over_if_its_end_would_have_
     let mut batch = Batch::default();
     tracker.existing(2 * MS, &socket, Arc::default(), &mut batch);
     for (inode, role) in [(10, SocketRole::Outbound), (11, SocketRole::Outbound), (12, SocketRole::Closing)] {
-        let found = ExistingSocket { inode, role, ..socket.clone() };
+        let found = ExistingSocket { role, inode, ..socket.clone() };
         tracker.existing(2 * MS, &found, Arc::default(), &mut batch);
     }
     tracker.listed(2 * MS, &mut batch);

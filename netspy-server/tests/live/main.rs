@@ -2,8 +2,9 @@
 //! and rung: it runs on this machine with `cargo nextest run`, and in virtual machines with
 //! `cargo xtask vm`. It needs root, for the server and for network namespaces of its own.
 //!
-//! `NETSPY_RUNG=kprobe|tracepoint` forces a rung; `NETSPY_SERVER_BIN` names another server binary; with
-//! `NETSPY_LOCKED_DOWN` the one scenario of a kernel in lockdown runs.
+//! `NETSPY_RUNG=kprobe|tracepoint` forces a rung; with `NETSPY_OTHER_RUNG` what does not depend on it is left out;
+//! `NETSPY_SERVER_BIN` names another server binary; with `NETSPY_LOCKED_DOWN` the one scenario of a kernel in lockdown
+//! runs.
 
 // Actors enter network namespaces of their own; a scenario says what it expects by unwrapping it.
 #![allow(unsafe_code, clippy::unwrap_used, clippy::print_stdout)]
@@ -35,21 +36,27 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     // Last: they end the server that all of them share, and the others flood the machine.
-    let last: [(&str, fn()); 8] = [
+    let last: [(&str, fn()); 6] = [
         ("a_server_told_to_stop_exits_0", server::stops_cleanly),
         ("ten_thousand_short_connections_are_all_there", scenarios::ten_thousand),
-        ("after_a_loss_what_is_over_is_not_open_and_what_is_open_is_known", scenarios::after_a_loss),
         ("full_rings_are_counted_to_the_last_attempt", scenarios::full_rings),
-        ("a_full_ring_of_drops_is_counted_to_the_last_drop", scenarios::full_drops_ring),
         ("calls_that_do_not_fit_are_counted", scenarios::too_many_calls),
         ("missed_returns_are_counted", scenarios::missed_returns),
         ("skipped_programs_are_counted", scenarios::skipped_programs),
     ];
+    let last_on_any_rung: [(&str, fn()); 2] = [
+        ("after_a_loss_what_is_over_is_not_open_and_what_is_open_is_known", scenarios::after_a_loss),
+        ("a_full_ring_of_drops_is_counted_to_the_last_drop", scenarios::full_drops_ring),
+    ];
     // A kernel that was locked down stays so: there nothing else can run.
     let locked: [(&str, fn()); 1] = [("a_locked_down_kernel_is_named", scenarios::locked_down)];
-    let table: Vec<_> = match std::env::var_os("NETSPY_LOCKED_DOWN") {
-        Some(_) => locked.to_vec(),
-        None => scenarios::TABLE.iter().copied().chain(last).collect(),
+    let is_set = |name| std::env::var_os(name).is_some();
+    let table = if is_set("NETSPY_LOCKED_DOWN") {
+        locked.to_vec()
+    } else if is_set("NETSPY_OTHER_RUNG") {
+        [scenarios::TABLE, &last].concat()
+    } else {
+        [scenarios::TABLE, scenarios::ON_ANY_RUNG, &last, &last_on_any_rung].concat()
     };
     let trials = table.into_iter().map(|(name, scenario)| {
         Trial::test(name, move || {
@@ -59,6 +66,9 @@ fn main() -> ExitCode {
     });
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
+    if is_set("NETSPY_RUNG") && arguments.filter.is_none() {
+        scenarios::begin_idle_flow();
+    }
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
     server::end();
     conclusion.exit_code()

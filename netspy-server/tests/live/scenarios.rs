@@ -22,13 +22,14 @@ use crate::{
     server::{connections_of, rung},
 };
 
+pub use datagrams::begin_idle_flow;
 pub use existing::after_a_loss;
 pub use failures::locked_down;
 pub use ledger::{full_drops_ring, missed_returns, skipped_programs, too_many_calls};
 pub use lifecycle::ten_thousand;
 pub use whole_server::full_rings;
 
-/// Name and body of each scenario.
+/// Name and body of each scenario that may go another way on another rung.
 pub const TABLE: &[(&str, fn())] = &[
     ("connect_is_established_with_its_latency", connects::established),
     ("connect_to_a_closed_port_is_refused", connects::refused),
@@ -90,6 +91,24 @@ pub const TABLE: &[(&str, fn())] = &[
     ("an_ipv6_datagram_to_a_closed_port_is_dropped", drops::drop_to_closed_udp_port_v6),
     ("a_packet_dropped_by_a_rule_on_its_way_out_has_its_owner", drops::drop_by_output_rule),
     ("a_packet_dropped_by_a_rule_on_its_way_in_has_no_wrong_owner", drops::drop_by_input_rule),
+    ("an_abort_is_a_reset_with_its_owner_at_both_ends", trouble::aborted),
+    ("a_refusal_is_a_reset_received_and_sent_by_nobody", trouble::refused),
+    ("a_segment_that_is_sent_again_is_counted_one_by_one", trouble::retransmitted),
+    ("a_full_listen_queue_names_its_listener", trouble::overflow),
+    ("a_full_listen_queue_over_ipv6", trouble::overflow_over_ipv6),
+    ("the_programs_own_words_are_in_the_log_only_when_asked_for", whole_server::programs_log),
+    ("every_event_is_checked_and_every_refusal_has_a_remedy", failures::every_event_is_checked),
+    ("the_servers_own_traffic_at_start_leaves_no_trace", failures::canary_leaves_no_trace),
+    ("without_privileges_it_says_what_is_lacking", failures::no_privileges),
+    ("without_tracefs_only_what_needs_it_is_lost", failures::no_tracefs),
+    ("a_function_that_is_gone_is_named", failures::no_such_function),
+    ("sockets_that_do_not_fit_are_counted", ledger::too_many_sockets),
+    ("unix_sockets_that_do_not_fit_are_counted", ledger::too_many_unix_sockets),
+    ("datagrams_of_flows_that_do_not_fit_are_counted", ledger::too_many_flows),
+];
+
+/// More of them, about what does not depend on the rung: the programs and the server do the same on each.
+pub const ON_ANY_RUNG: &[(&str, fn())] = &[
     ("a_process_that_lives_2_ms_is_known_with_its_parent", identity::brief_lives),
     ("a_child_that_executes_nothing_runs_what_its_parent_runs", identity::forked_without_exec),
     ("a_process_that_executes_something_else_is_both_in_turn", identity::executed_in_place),
@@ -99,28 +118,14 @@ pub const TABLE: &[(&str, fn())] = &[
     ("secrets_in_arguments_are_kept_out_when_asked", identity::redacted_arguments),
     ("a_packet_dropped_while_it_was_forwarded_says_so", drops::drop_while_forwarded),
     ("every_reason_of_this_kernel_has_a_class_and_a_sentence", drops::reasons),
-    ("an_abort_is_a_reset_with_its_owner_at_both_ends", trouble::aborted),
-    ("a_refusal_is_a_reset_received_and_sent_by_nobody", trouble::refused),
-    ("a_segment_that_is_sent_again_is_counted_one_by_one", trouble::retransmitted),
-    ("a_full_listen_queue_names_its_listener", trouble::overflow),
-    ("a_full_listen_queue_over_ipv6", trouble::overflow_over_ipv6),
     ("a_recording_replays_to_the_same_answers", whole_server::recording),
-    ("the_programs_own_words_are_in_the_log_only_when_asked_for", whole_server::programs_log),
     ("a_flood_of_drops_is_counted_to_the_last_one", floods::datagrams),
     ("a_flood_of_resets_is_counted_to_the_last_one", floods::resets),
-    ("every_event_is_checked_and_every_refusal_has_a_remedy", failures::every_event_is_checked),
-    ("the_servers_own_traffic_at_start_leaves_no_trace", failures::canary_leaves_no_trace),
-    ("without_privileges_it_says_what_is_lacking", failures::no_privileges),
-    ("without_tracefs_only_what_needs_it_is_lost", failures::no_tracefs),
     ("without_types_it_says_so", failures::no_types),
     ("damaged_types_are_refused", failures::damaged_types),
     ("wrong_types_are_noticed", failures::wrong_types),
     ("what_is_known_to_be_wrong_is_not_served", failures::wrong_data_is_not_served),
-    ("a_function_that_is_gone_is_named", failures::no_such_function),
     ("without_a_loopback_nothing_is_checked_and_that_is_said", failures::no_loopback),
-    ("sockets_that_do_not_fit_are_counted", ledger::too_many_sockets),
-    ("unix_sockets_that_do_not_fit_are_counted", ledger::too_many_unix_sockets),
-    ("datagrams_of_flows_that_do_not_fit_are_counted", ledger::too_many_flows),
     ("what_the_store_cannot_write_is_counted", ledger::store_without_room),
     ("what_is_damaged_in_a_recording_is_counted", ledger::damaged_recording),
 ];

@@ -11,24 +11,22 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 use super::architecture::Architecture;
-use super::kernel::{Kernel, Series};
+use super::kernel::Kernel;
 use super::serial::Transcript;
 use super::{Plan, Programs, initramfs};
 
 /// A boot takes seconds; scenarios that wait for kernel timers take some more.
 const LIMIT: Duration = Duration::from_mins(30);
 
+/// There is nothing to guard in a guest, and grace periods are what attaching and detaching wait for: a start takes a third
+/// less.
+const FASTER: &str = "mitigations=off rcupdate.rcu_expedited=1";
+
 /// Boots the kernel, repeats what it prints, and returns it. The whole log stays in `directory`.
-pub(super) fn run(
-    directory: &Path,
-    programs: &Programs,
-    series: &Series,
-    kernel: &Kernel,
-    plan: &Plan,
-) -> Result<Transcript> {
+pub(super) fn run(directory: &Path, programs: &Programs, kernel: &Kernel, plan: &Plan) -> Result<Transcript> {
     fs::create_dir_all(directory)?;
     let initramfs = initramfs::build(directory, programs, kernel, plan)?;
-    let name = plan.architecture.label(series.name);
+    let name = plan.architecture.label(plan.series.name);
     let mut log = fs::File::create(directory.join("serial.log"))?;
     let mut machine = Machine::start(plan.architecture, &kernel.image, &initramfs)?;
     let lines = machine.lines()?;
@@ -62,7 +60,7 @@ impl Machine {
         qemu.args(["-nographic", "-no-reboot", "-nic", "none"]);
         qemu.arg("-kernel").arg(image).arg("-initrd").arg(initramfs);
         let console = architecture.console();
-        qemu.arg("-append").arg(format!("console={console} quiet panic=-1 rdinit=/init"));
+        qemu.arg("-append").arg(format!("console={console} quiet panic=-1 rdinit=/init {FASTER}"));
         // Not the terminal: QEMU would take the keyboard, Ctrl-C included, for the guest.
         qemu.stdin(Stdio::null()).stdout(Stdio::piped());
         Ok(Self(qemu.spawn().with_context(|| format!("cannot start {emulator}"))?))

@@ -87,9 +87,11 @@ fn init_script(inserted: &[String], plan: &Plan) -> String {
     let run: Vec<String> = plan
         .rungs
         .iter()
-        .map(|rung| {
+        .enumerate()
+        .map(|(at, rung)| {
+            let other = if plan.once && at > 0 { "NETSPY_OTHER_RUNG=1 " } else { "" };
             format!(
-                "echo; echo '{begin} {rung}'\nNETSPY_RUNG={rung} /scenarios {scenario} --test-threads=1 </dev/null\n\
+                "echo; echo '{begin} {rung}'\nNETSPY_RUNG={rung} {other}/scenarios {scenario} --test-threads=1 </dev/null\n\
                  code=$?; echo; echo \"{exit} {rung} $code\"\n"
             )
         })
@@ -144,19 +146,22 @@ fn list(tree: &Path, directory: &Path, names: &mut Vec<String>) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Architecture, Rung};
+    use super::super::{Architecture, Rung, kernel};
     use super::*;
 
     #[test]
     fn the_guest_runs_each_rung_once_and_powers_off() {
         let plan = Plan {
+            series: &kernel::ALL[0],
             architecture: Architecture::X86_64,
             rungs: vec![Rung::Kprobe, Rung::Tracepoint],
             scenario: "a_word".to_owned(),
+            once: true,
         };
         let script = init_script(&["nfnetlink.ko".to_owned()], &plan);
         assert_eq!(script.matches("/scenarios").count(), 3, "each rung, and lockdown");
-        assert!(script.contains("NETSPY_RUNG=tracepoint"));
+        assert!(script.contains("NETSPY_RUNG=kprobe /scenarios"));
+        assert!(script.contains("NETSPY_RUNG=tracepoint NETSPY_OTHER_RUNG=1 /scenarios"));
         assert!(script.contains("insmod /modules/nfnetlink.ko\n"));
         assert!(script.ends_with("poweroff -f\n"));
         assert!(!script.contains("tracefs") && !script.contains("debugfs"));

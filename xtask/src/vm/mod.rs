@@ -86,19 +86,23 @@ pub(crate) struct Arguments {
     /// Only scenarios whose name contains this
     #[arg(long, value_name = "WORD", default_value = "")]
     scenario: String,
+    /// Run what does not depend on the rung once on each kernel, not on each of its rungs
+    #[arg(long)]
+    once: bool,
     /// Bring docs/kernels.md up to date instead of failing where it is not
     #[arg(long)]
     write: bool,
 }
 
 impl Arguments {
-    /// Every kernel, every rung, on this machine's kind of processor.
-    pub(crate) fn everything() -> Self {
+    /// Every scenario on every kernel, on this machine's kind of processor; on every rung if it depends on that.
+    pub(crate) fn once() -> Self {
         Self {
             architecture: Architecture::X86_64,
             kernels: Vec::new(),
             rungs: Vec::new(),
             scenario: String::new(),
+            once: true,
             write: false,
         }
     }
@@ -130,8 +134,14 @@ pub(crate) fn job(arguments: &Arguments) -> Result<()> {
     {
         bail!("a scenario's name has no {other:?}: see netspy-server/tests/live/scenarios.rs");
     }
-    let plan = Plan { architecture, rungs, scenario: arguments.scenario.clone() };
-    let outcomes = boot_all(&root, &programs, kernels, &plan);
+    let plan = |(at, series)| {
+        let mut rungs = rungs.clone();
+        if at % 2 == 1 {
+            rungs.reverse(); // what is run once is run on both of them, on one kernel or the other
+        }
+        Plan { series, architecture, rungs, scenario: arguments.scenario.clone(), once: arguments.once }
+    };
+    let outcomes = boot_all(&root, &programs, kernels.into_iter().enumerate().map(plan).collect());
     // What the guests offer does not depend on whether a scenario failed.
     let updated = update_table(&root, &outcomes, arguments.write);
     let failures: Vec<&str> =
@@ -150,10 +160,13 @@ struct Programs {
 
 /// What a guest is and does.
 struct Plan {
+    series: &'static Series,
     architecture: Architecture,
     rungs: Vec<Rung>,
     /// Part of the names of the scenarios that it runs; empty for all.
     scenario: String,
+    /// Leave out on the second rung what does not depend on it.
+    once: bool,
 }
 
 /// Compares the document with what the guests said, or makes it say that.
@@ -195,16 +208,16 @@ struct Outcome {
 }
 
 /// In the order of completion.
-fn boot_all(root: &Path, programs: &Programs, kernels: Vec<&'static Series>, plan: &Plan) -> Vec<Outcome> {
-    let queue = Mutex::new(VecDeque::from(kernels));
+fn boot_all(root: &Path, programs: &Programs, plans: VecDeque<Plan>) -> Vec<Outcome> {
+    let queue = Mutex::new(plans);
     let outcomes = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for _ in 0..BOOTS_AT_ONCE {
             scope.spawn(|| {
                 // The lock must not be held while a kernel runs.
                 let next = || lock(&queue).pop_front();
-                while let Some(series) = next() {
-                    let outcome = boot_one(root, programs, series, plan);
+                while let Some(plan) = next() {
+                    let outcome = boot_one(root, programs, &plan);
                     lock(&outcomes).push(outcome);
                 }
             });
@@ -218,17 +231,18 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn boot_one(root: &Path, programs: &Programs, series: &'static Series, plan: &Plan) -> Outcome {
+fn boot_one(root: &Path, programs: &Programs, plan: &Plan) -> Outcome {
+    let series = plan.series;
     let started = Instant::now();
     let directory = plan.architecture.directory(root).join("boot").join(series.name);
     let booted = kernel::ensure(root, plan.architecture, series).and_then(|kernel| {
-        let mut transcript = boot::run(&directory, programs, series, &kernel, plan)?;
+        let mut transcript = boot::run(&directory, programs, &kernel, plan)?;
         for _ in 1..BOOT_TRIES {
             if transcript.began() {
                 break;
             }
             println!("{}: the kernel ended before anything ran, so once more", series.name);
-            transcript = boot::run(&directory, programs, series, &kernel, plan)?;
+            transcript = boot::run(&directory, programs, &kernel, plan)?;
         }
         Ok(transcript)
     });
