@@ -164,6 +164,12 @@ kernel_layout! {
     socket_sk,
     /// `socket.state`
     socket_state,
+    /// `socket.type`: two bytes
+    socket_type,
+    /// `pt_regs.di` (x86-64), `pt_regs.orig_x0` (arm64): the first argument of a system call
+    registers_first,
+    /// `pt_regs.si` (x86-64), `pt_regs.regs[1]` (arm64): the second
+    registers_second,
     /// `socket_alloc.vfs_inode.i_ino`, counted from its `socket`
     socket_inode,
     /// `sock.__sk_common.skc_bound_dev_if`

@@ -13,6 +13,7 @@ use netspy_common::{AcceptRecord, ConnectionKey, kind, role, subject};
 use crate::{
     emit,
     file::File,
+    kernel::from_record,
     maps::{EVENTS, SOCKETS},
     socket::{self, IPPROTO_TCP, Socket},
     state, task,
@@ -39,9 +40,9 @@ pub fn accept_fentry(ctx: FEntryContext) -> i32 {
 #[tracepoint]
 pub fn accept_exit(ctx: TracePointContext) -> u32 {
     // SAFETY: a constant offset inside the tracepoint's record (events/syscalls/sys_exit_accept4/format).
-    let returned = unsafe { ctx.read_at::<i64>(16) }.unwrap_or(-1);
-    if returned >= 0
-        && let Some(file) = File::of(returned as u64)
+    let returned = unsafe { from_record(&ctx, 16) };
+    if (returned as i64) >= 0
+        && let Some(file) = File::of(returned)
     {
         accepted(file.socket());
     }

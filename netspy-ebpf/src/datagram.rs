@@ -81,7 +81,7 @@ fn begun_now() -> Call {
 }
 
 /// Where functions cannot be hooked: the system call, whose address is in the caller's memory.
-#[inline(always)]
+#[inline(never)]
 pub fn returned_from_syscall(call: &Call, socket: &Socket, returned: i32) {
     if returned == 0 && socket.state() != CONNECTED {
         return; // AF_UNSPEC takes the peer away

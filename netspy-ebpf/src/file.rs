@@ -31,6 +31,12 @@ impl File {
         self.0.get(offset!(socket_sk))
     }
 
+    /// `SOCK_*`
+    #[inline(always)]
+    pub fn kind(&self) -> u32 {
+        u32::from(self.0.get::<u16>(offset!(socket_type)))
+    }
+
     /// Its inode number.
     #[inline(always)]
     pub fn inode(&self) -> u64 {

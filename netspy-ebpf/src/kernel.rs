@@ -2,7 +2,11 @@
 
 use core::{ffi::c_void, mem::MaybeUninit};
 
-use aya_ebpf::helpers::{self, generated::bpf_probe_read_kernel};
+use aya_ebpf::{
+    EbpfContext as _,
+    helpers::{self, generated::bpf_probe_read_kernel},
+    programs::{BtfTracePointContext, TracePointContext},
+};
 use netspy_common::{KernelLayout, MISSING};
 
 /// Where the running kernel keeps things; injected by the loader before the programs are verified.
@@ -16,6 +20,10 @@ pub static WITHOUT_KPROBES: u32 = 0;
 /// 1 where the verifier knows the type of the current task (since 5.11); injected likewise.
 #[unsafe(no_mangle)]
 pub static TYPED_TASK: u32 = 0;
+
+/// 1 where the registers with which a thread entered the kernel can be had (since 5.15); injected likewise.
+#[unsafe(no_mangle)]
+pub static USER_REGISTERS: u32 = 0;
 
 /// A field of the injected layout. The verifier knows it as a constant, the compiler does not.
 macro_rules! offset {
@@ -38,6 +46,30 @@ pub fn without_kprobes() -> bool {
 pub fn is_task_typed() -> bool {
     // SAFETY: as above.
     unsafe { core::ptr::read_volatile(&raw const TYPED_TASK) != 0 }
+}
+
+/// Whether [`crate::task::registers`] can be had.
+#[inline(always)]
+pub fn has_user_registers() -> bool {
+    // SAFETY: as above.
+    unsafe { core::ptr::read_volatile(&raw const USER_REGISTERS) != 0 }
+}
+
+/// A number at `offset` in a tracepoint's record.
+///
+/// # Safety
+///
+/// The record must have one there, or the program is refused.
+#[inline(always)]
+pub unsafe fn from_record(ctx: &TracePointContext, offset: usize) -> u64 {
+    // SAFETY: the caller's.
+    unsafe { ctx.as_ptr().cast::<u8>().add(offset).cast::<u64>().read_volatile() }
+}
+
+/// An argument of a tracepoint as a mere number: of a pointer that may be null some verifiers believe that it is none.
+#[inline(always)]
+pub fn untyped(ctx: &BtfTracePointContext, position: u32) -> u64 {
+    read_or_zero(ctx.as_ptr() as u64, position * 8)
 }
 
 /// Reads a `T` at `base + offset`; `None` where the kernel has no such field or the address is bad.

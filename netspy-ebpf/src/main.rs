@@ -91,8 +91,8 @@ pub fn socket_state(ctx: BtfTracePointContext) -> i32 {
 }
 
 /// `kfree_skb(struct sk_buff *skb, void *location[, enum skb_drop_reason reason[, struct sock *rx_sk]])`
-#[raw_tracepoint]
-pub fn packet_drop(ctx: RawTracePointContext) -> i32 {
+#[btf_tracepoint(function = "kfree_skb")]
+pub fn packet_drop(ctx: BtfTracePointContext) -> i32 {
     packet_drop::dropped(&ctx);
     0
 }
@@ -105,15 +105,15 @@ pub fn retransmit(ctx: RawTracePointContext) -> i32 {
 }
 
 /// `tcp_send_reset(const struct sock *sk, const struct sk_buff *skb[, const enum sk_rst_reason reason])`
-#[raw_tracepoint]
-pub fn reset_sent(ctx: RawTracePointContext) -> i32 {
+#[btf_tracepoint(function = "tcp_send_reset")]
+pub fn reset_sent(ctx: BtfTracePointContext) -> i32 {
     trouble::sent_reset(&ctx);
     0
 }
 
 /// `tcp_receive_reset(struct sock *sk)`
-#[raw_tracepoint]
-pub fn reset_received(ctx: RawTracePointContext) -> i32 {
+#[btf_tracepoint(function = "tcp_receive_reset")]
+pub fn reset_received(ctx: BtfTracePointContext) -> i32 {
     trouble::received_reset(&ctx);
     0
 }

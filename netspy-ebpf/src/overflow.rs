@@ -11,7 +11,7 @@ use aya_ebpf::{
 use netspy_common::{MISSING, kind};
 
 use crate::{
-    kernel::{offset, read_or_zero},
+    kernel::{Probed, offset, read_or_zero},
     owner::Owner,
     packet::{self, ETH_P_IP, Packet},
     trouble,
@@ -62,7 +62,7 @@ pub fn complete_v6_fentry(ctx: FEntryContext) -> i32 {
 /// A v4-mapped connection passes through both functions: it is `tcp_v4_syn_recv_sock` that looks at the queue.
 #[inline(always)]
 fn asked_v6(listener: u64, skb: u64) {
-    if Packet::of(skb).ether_type != ETH_P_IP {
+    if Packet::of(&Probed(skb)).ether_type != ETH_P_IP {
         asked(listener, skb);
     }
 }
@@ -77,8 +77,9 @@ fn asked(listener: u64, skb: u64) {
         return;
     }
     trouble::report(kind::LISTEN_OVERFLOW, MISSING, &Owner::of(listener), |record| {
-        Packet::of(skb).tuple(&mut record.tuple);
-        record.netns = packet::netns(listener, packet::device(skb));
+        let skb = Probed(skb);
+        Packet::of(&skb).tuple(&mut record.tuple);
+        record.netns = packet::netns(listener, &skb);
         record.backlog = backlog;
         record.backlog_limit = limit;
     });

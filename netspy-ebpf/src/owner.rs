@@ -4,7 +4,7 @@ use netspy_common::{ConnectionKey, Task};
 
 use crate::{
     maps::{CLOSED_SLOTS, Followed, LAST_CLOSED, SOCKETS},
-    socket::Socket,
+    socket,
 };
 
 /// A socket's connection, and where the process is found that it belongs to: a program's stack has no room for
@@ -36,7 +36,7 @@ impl Owner {
         if socket != 0
             && let Some(closed) = LAST_CLOSED.get(slot_of(socket))
             && closed.socket == socket
-            && closed.ports == Socket::of(socket).ports()
+            && closed.ports == socket::ports(socket)
         {
             let key = ConnectionKey { socket, started_ns: closed.started_ns };
             return Self { key, task: Some(&closed.owner), slot: Some(&raw const closed.socket) };

@@ -4,7 +4,7 @@
 use netspy_common::Tuple;
 
 use crate::{
-    kernel::{offset, read, read_into, read_or_zero},
+    kernel::{Struct, offset, read, read_into},
     socket::{self, AF_INET, AF_INET6},
 };
 
@@ -13,17 +13,11 @@ const ETH_P_IPV6: u16 = 0x86dd;
 const ETH_P_8021Q: u16 = 0x8100;
 const ETH_P_8021AD: u16 = 0x88a8;
 
-/// `skb->dev`, or 0.
+/// Inode number of the network namespace that the packet in `skb` is in: its device's, or its socket's; or 0.
 #[inline(always)]
-pub fn device(skb: u64) -> u64 {
-    read_or_zero(skb, offset!(skb_dev))
-}
-
-/// Inode number of the network namespace that the packet is in: its device's, or its socket's; or 0.
-#[inline(always)]
-pub fn netns(socket: u64, device: u64) -> u32 {
-    let net: u64 = read_or_zero(device, offset!(dev_net));
-    if net != 0 { read_or_zero(net, offset!(net_inum)) } else { socket::netns(socket) }
+pub fn netns<S: Struct>(socket: u64, skb: &S) -> u32 {
+    let of_device: u32 = skb.at(offset!(skb_dev)).at(offset!(dev_net)).get(offset!(net_inum));
+    if of_device != 0 { of_device } else { socket::netns(socket) }
 }
 
 /// The linear part of a packet buffer.
@@ -38,15 +32,15 @@ pub struct Packet {
 }
 
 impl Packet {
-    /// The packet in `skb`.
+    /// The packet in a `struct sk_buff`.
     #[inline(always)]
-    pub fn of(skb: u64) -> Self {
-        let network: u16 = read_or_zero(skb, offset!(skb_network_header));
+    pub fn of<S: Struct>(skb: &S) -> Self {
+        let network: u16 = skb.get(offset!(skb_network_header));
         let mut packet = Self {
-            head: read_or_zero(skb, offset!(skb_head)),
-            tail: read_or_zero(skb, offset!(skb_tail)),
+            head: skb.get(offset!(skb_head)),
+            tail: skb.get(offset!(skb_tail)),
             network: if network == u16::MAX { 0 } else { u32::from(network) },
-            ether_type: u16::from_be(read_or_zero(skb, offset!(skb_protocol))),
+            ether_type: u16::from_be(skb.get(offset!(skb_protocol))),
         };
         if packet.ether_type == ETH_P_8021Q || packet.ether_type == ETH_P_8021AD {
             packet.skip_vlan_tag();

@@ -1,12 +1,12 @@
 //! Packets that the kernel throws away: `skb:kfree_skb` means "dropped", `consume_skb` is a normal free.
 
-use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, programs::RawTracePointContext};
+use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, programs::BtfTracePointContext};
 use aya_log_ebpf::debug;
 use netspy_common::{ConnectionKey, DropRecord, MISSING, direction, kind};
 
 use crate::{
     emit, flow,
-    kernel::{offset, read_into, read_or_zero},
+    kernel::{Struct, Typed, offset, read_into, untyped},
     limit::{self, Counted},
     owner::Owner,
     packet::{self, Packet},
@@ -15,8 +15,11 @@ use crate::{
 
 /// One packet was dropped.
 #[inline(always)]
-pub fn dropped(ctx: &RawTracePointContext) {
-    let (skb, location): (u64, u64) = (ctx.arg(0), ctx.arg(1));
+pub fn dropped(ctx: &BtfTracePointContext) {
+    let location: u64 = ctx.arg(1);
+    // SAFETY: the tracepoint's first argument is a `struct sk_buff *`.
+    let skb = unsafe { Typed::of(ctx.arg(0)) };
+    let skb = &skb;
     let socket = socket_of(ctx, skb);
     let socket_family = socket::family(socket);
     let of_internet = socket_family == AF_INET || socket_family == AF_INET6;
@@ -24,7 +27,7 @@ pub fn dropped(ctx: &RawTracePointContext) {
         return; // a message between processes or to the kernel (unix, netlink), not a packet
     }
     let packet = Packet::of(skb);
-    let device = packet::device(skb);
+    let device: u64 = skb.get(offset!(skb_dev));
     if !of_internet && device == 0 && !packet.is_ip() {
         return; // neither addresses nor a device: not a packet of the network
     }
@@ -37,11 +40,11 @@ pub fn dropped(ctx: &RawTracePointContext) {
         record.header = emit::header::<DropRecord>(kind::DROP, now);
         record.location = location;
         record.reason = reason;
-        record.length = read_or_zero(skb, offset!(skb_len));
-        record.netns = packet::netns(socket, device);
+        record.length = skb.get(offset!(skb_len));
+        record.netns = packet::netns(socket, skb);
         record.ether_type = u32::from(packet.ether_type);
         read_into(&mut record.interface_name, device, offset!(dev_name));
-        way(skb, device, record);
+        way(skb, record);
         packet.tuple(&mut record.tuple);
         if record.tuple.family == 0 && of_internet {
             // On its way out, before it has headers: its socket knows both ends.
@@ -56,19 +59,19 @@ pub fn dropped(ctx: &RawTracePointContext) {
             record.owner = flow.owner;
         }
     });
-    debug!(ctx, "drop reason {} length {}", reason, read_or_zero::<u32>(skb, offset!(skb_len)));
+    debug!(ctx, "drop reason {} length {}", reason, skb.get::<u32>(offset!(skb_len)));
 }
 
 /// Writes at which interface and on which way the packet was. The kernel notes in a packet which interface
 /// received it, and takes that back when it enters a namespace from another.
 #[inline(always)]
-fn way(skb: u64, device: u64, record: &mut DropRecord) {
-    let at: u32 = read_or_zero(device, offset!(dev_ifindex));
-    let received_by: u32 = read_or_zero(skb, offset!(skb_iif));
+fn way(skb: &Typed, record: &mut DropRecord) {
+    let at: u32 = skb.at(offset!(skb_dev)).get(offset!(dev_ifindex));
+    let received_by: u32 = skb.get(offset!(skb_iif));
     record.interface = if at == 0 { received_by } else { at };
     record.direction = if received_by == 0 {
         // One without a socket may be the kernel's own, or not yet have got as far as to be noted.
-        let is_owned = read_or_zero::<u64>(skb, offset!(skb_sk)) != 0;
+        let is_owned = skb.get::<u64>(offset!(skb_sk)) != 0;
         if is_owned { direction::SENT } else { direction::UNKNOWN }
     } else if at == 0 || at == received_by {
         direction::RECEIVED
@@ -79,16 +82,16 @@ fn way(skb: u64, device: u64, record: &mut DropRecord) {
 
 /// The packet's socket, or the one that was to receive it.
 #[inline(always)]
-fn socket_of(ctx: &RawTracePointContext, skb: u64) -> u64 {
-    let own: u64 = read_or_zero(skb, offset!(skb_sk));
+fn socket_of(ctx: &BtfTracePointContext, skb: &Typed) -> u64 {
+    let own: u64 = skb.get(offset!(skb_sk));
     if own != 0 {
         return own;
     }
     // The verifier wants constant positions in the context; the server found this one by its type.
-    if offset!(kfree_skb_rx_sk) == 3 { ctx.arg(3) } else { 0 }
+    if offset!(kfree_skb_rx_sk) == 3 { untyped(ctx, 3) } else { 0 }
 }
 
 #[inline(always)]
-fn reason(ctx: &RawTracePointContext) -> u32 {
+fn reason(ctx: &BtfTracePointContext) -> u32 {
     if offset!(kfree_skb_reason) == 2 { ctx.arg(2) } else { MISSING }
 }

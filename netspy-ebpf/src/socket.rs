@@ -76,6 +76,12 @@ impl Socket {
     #[inline(always)]
     pub fn of(address: u64) -> Self {
         let (kind, protocol) = kind_and_protocol(address);
+        Self::of_kind(address, kind, protocol)
+    }
+
+    /// The same of one whose type and protocol are known.
+    #[inline(always)]
+    pub fn of_kind(address: u64, kind: u32, protocol: u16) -> Self {
         Self { address, fields: Start::of(address), kind, protocol }
     }
 }
@@ -197,9 +203,19 @@ impl<S: Struct> Socket<S> {
     /// Local and remote port, also when it is closed, as one number.
     #[inline(always)]
     pub fn ports(&self) -> u32 {
-        let local: u16 = self.get(offset!(sock_sport));
-        u32::from(local) << 16 | u32::from(self.get::<u16>(offset!(sock_dport)))
+        as_one(self.get(offset!(sock_sport)), self.get(offset!(sock_dport)))
     }
+}
+
+/// [`Socket::ports`] of one of which nothing else is asked.
+#[inline(always)]
+pub fn ports(socket: u64) -> u32 {
+    as_one(read_or_zero(socket, offset!(sock_sport)), read_or_zero(socket, offset!(sock_dport)))
+}
+
+#[inline(always)]
+fn as_one(local: u16, remote: u16) -> u32 {
+    u32::from(local) << 16 | u32::from(remote)
 }
 
 /// An IPv6 address as the kernel's words.

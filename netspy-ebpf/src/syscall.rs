@@ -13,8 +13,12 @@ use netspy_common::{ConnectionKey, OutcomeRecord, kind, loss, subject};
 use crate::{
     call, connect, datagram, emit,
     file::File,
+    kernel::{Struct, from_record, has_user_registers, offset},
     maps::{CONNECTS, Call, EVENTS, INFLIGHT, Inflight, SOCKETS, UNFOLLOWED, phase},
-    socket::{self, AF_INET, AF_INET6, IPPROTO_MPTCP, IPPROTO_TCP, SOCK_DGRAM, SOCK_RAW, SOCK_STREAM},
+    socket::{
+        self, AF_INET, AF_INET6, IPPROTO_MPTCP, IPPROTO_TCP, SOCK_DGRAM, SOCK_RAW, SOCK_STREAM, Socket,
+    },
+    task,
     unix::{self, AF_UNIX},
 };
 
@@ -41,28 +45,30 @@ fn is_asked_for(subject: u32) -> bool {
 pub fn enter(ctx: &TracePointContext) {
     // SAFETY: constant offsets inside the tracepoint's record.
     let (fd, address, length) = unsafe {
-        (ctx.read_at::<u64>(ENTER_FD), ctx.read_at(ENTER_ADDRESS), ctx.read_at::<u64>(ENTER_LENGTH))
+        (from_record(ctx, ENTER_FD), from_record(ctx, ENTER_ADDRESS), from_record(ctx, ENTER_LENGTH))
     };
-    let (Ok(fd), Ok(address), Ok(length)) = (fd, address, length) else { return };
     let Some(file) = File::of(fd & 0xffff_ffff) else { return };
     let socket = file.socket();
-    let (kind, protocol) = socket::kind_and_protocol(socket);
-    if kind == SOCK_STREAM && matches!(protocol, IPPROTO_TCP | IPPROTO_MPTCP) {
+    if file.kind() == SOCK_STREAM && matches!(socket::protocol(socket), IPPROTO_TCP | IPPROTO_MPTCP) {
         if file.is_unconnected() && is_asked_for(subject::CONNECTION) {
             enter_tcp(socket, address);
         }
         return;
     }
+    forget_tcp();
     let family = socket::family(socket);
-    let call = Call { socket, argument: address, ..Call::default() };
+    let call = Call { socket, inode: file.inode(), argument: address, length, ..Call::default() };
     if family == AF_UNIX && is_asked_for(subject::UNIX) {
-        call::enter(subject::UNIX, Call { inode: file.inode(), length, ..call });
-    } else if matches!(family, AF_INET | AF_INET6)
-        && matches!(kind, SOCK_DGRAM | SOCK_RAW)
-        && is_asked_for(subject::UDP)
-    {
-        call::enter(subject::UDP, Call { inode: file.inode(), ..call });
+        call::enter(subject::UNIX, call);
+    } else if !has_user_registers() && is_of_datagrams(family, file.kind()) && is_asked_for(subject::UDP) {
+        call::enter(subject::UDP, call);
     }
+}
+
+/// Whether it is a socket of the event `udp`: UDP, ICMP echo or raw.
+#[inline(always)]
+fn is_of_datagrams(family: u16, kind: u32) -> bool {
+    matches!(family, AF_INET | AF_INET6) && matches!(kind, SOCK_DGRAM | SOCK_RAW)
 }
 
 #[inline(always)]
@@ -90,9 +96,7 @@ fn enter_tcp(socket: u64, address: u64) {
     };
     let (mut destination, port) = connect::parse_sockaddr(family, read);
     socket::write_scope(&mut destination, connect::scope(family, read));
-    // SAFETY: a helper without arguments.
-    let started_ns = unsafe { bpf_ktime_get_ns() };
-    let call = Inflight { socket, started_ns, destination, port, family, phase: phase::CALLED };
+    let call = Inflight { socket, started_ns: now(), destination, port, family, phase: phase::CALLED };
     if INFLIGHT.insert(bpf_get_current_pid_tgid(), call, 0).is_err() {
         emit::lost(loss::INFLIGHT_FULL, subject::CONNECTION);
         let _ = UNFOLLOWED.insert(bpf_get_current_pid_tgid(), socket, 0);
@@ -103,7 +107,11 @@ fn enter_tcp(socket: u64, address: u64) {
 #[inline(always)]
 pub fn leave(ctx: &TracePointContext) {
     // SAFETY: a constant offset inside the tracepoint's record.
-    let returned = unsafe { ctx.read_at::<i64>(EXIT_RETURNED) }.unwrap_or(0) as i32;
+    let returned = unsafe { from_record(ctx, EXIT_RETURNED) } as i32;
+    let is_tcp = is_asked_for(subject::CONNECTION) && leave_tcp(returned);
+    if is_tcp || has_user_registers() && leave_datagrams(returned) {
+        return;
+    }
     let is_expected = |family| match family {
         AF_UNIX => is_asked_for(subject::UNIX),
         AF_INET | AF_INET6 => is_asked_for(subject::UDP),
@@ -116,23 +124,64 @@ pub fn leave(ctx: &TracePointContext) {
             datagram::returned_from_syscall(call, socket, returned);
         }
     });
-    if !was_noted && is_asked_for(subject::CONNECTION) {
-        leave_tcp(returned);
+    if !was_noted {
+        let _ = UNFOLLOWED.remove(bpf_get_current_pid_tgid());
     }
 }
 
+/// Reports a connect of a datagram socket, of which the return says everything. Says whether it was one.
 #[inline(always)]
-fn leave_tcp(returned: i32) {
+fn leave_datagrams(returned: i32) -> bool {
+    let registers = task::registers();
+    let Some(file) = File::of(registers.get::<u64>(offset!(registers_first)) & 0xffff_ffff) else {
+        return true;
+    };
+    if file.kind() == SOCK_STREAM {
+        return false;
+    }
+    let socket = Socket::of(file.socket());
+    if !is_of_datagrams(socket.family(), file.kind()) {
+        return false;
+    }
+    if is_asked_for(subject::UDP) {
+        let call = Call {
+            inode: file.inode(),
+            argument: registers.get(offset!(registers_second)),
+            started_ns: now(),
+            ..Call::default()
+        };
+        datagram::returned_from_syscall(&call, &socket, returned);
+    }
+    true
+}
+
+#[inline(always)]
+fn now() -> u64 {
+    // SAFETY: a helper without arguments.
+    unsafe { bpf_ktime_get_ns() }
+}
+
+/// Reports what only the return of a noted connect of TCP says. Says whether it was one.
+#[inline(always)]
+fn leave_tcp(returned: i32) -> bool {
     let thread = bpf_get_current_pid_tgid();
     // SAFETY: the entry is this thread's own; it is removed when it has been used.
-    let Some(call) = (unsafe { INFLIGHT.get(thread) }) else {
-        let _ = UNFOLLOWED.remove(thread);
-        return;
-    };
+    let Some(call) = (unsafe { INFLIGHT.get(thread) }) else { return false };
     if returned < 0 {
         failed(call, returned.unsigned_abs());
     }
     let _ = INFLIGHT.remove(thread);
+    true
+}
+
+/// Where the kernel skipped the return of an earlier connect of TCP, this return must not be taken for it.
+#[inline(always)]
+fn forget_tcp() {
+    let thread = bpf_get_current_pid_tgid();
+    // SAFETY: nothing of it is used.
+    if unsafe { INFLIGHT.get(thread) }.is_some() {
+        let _ = INFLIGHT.remove(thread);
+    }
 }
 
 /// Reports an attempt whose end no state of its socket tells.
@@ -141,10 +190,8 @@ fn failed(call: &Inflight, errno: u32) {
     if call.phase == phase::CALLED {
         connect::refused(call, errno);
     } else if call.phase == phase::TAKEN_BACK || was_skipped(call, errno) {
-        // SAFETY: a helper without arguments.
-        let now = unsafe { bpf_ktime_get_ns() };
         emit::submit(&EVENTS, subject::CONNECTION, |record: &mut OutcomeRecord| {
-            record.header = emit::header::<OutcomeRecord>(kind::OUTCOME, now);
+            record.header = emit::header::<OutcomeRecord>(kind::OUTCOME, now());
             record.key = ConnectionKey { socket: call.socket, started_ns: call.started_ns };
             record.errno = errno;
         });

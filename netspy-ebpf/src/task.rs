@@ -4,6 +4,7 @@ use aya_ebpf::helpers::{
     bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
     generated::{
         bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_task, bpf_get_current_task_btf,
+        bpf_task_pt_regs,
     },
 };
 use netspy_common::{COMM_LEN, ProcessId, Task};
@@ -35,6 +36,13 @@ pub fn write_current(target: &mut Task) {
 pub fn typed() -> Typed {
     // SAFETY: the helper returns a `struct task_struct`.
     unsafe { Typed::of(bpf_get_current_task_btf() as u64) }
+}
+
+/// The registers with which the current thread entered the kernel, where [`crate::kernel::has_user_registers`].
+#[inline(always)]
+pub fn registers() -> Typed {
+    // SAFETY: the helpers give and take a `struct task_struct`, and return a `struct pt_regs`.
+    unsafe { Typed::of(bpf_task_pt_regs(bpf_get_current_task_btf()) as u64) }
 }
 
 /// The current thread on any kernel.

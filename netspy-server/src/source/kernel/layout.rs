@@ -20,6 +20,8 @@ pub struct KernelFacts {
     pub counts_skipped_probes: bool,
     /// Whether programs of every kind can have the current task with its type: the helper came with 5.11.
     pub types_current_task: bool,
+    /// Whether programs can have the registers with which a thread entered the kernel: the helper came with 5.15.
+    pub gives_registers: bool,
 }
 
 /// Plain old data that the loader may copy into the object.
@@ -44,8 +46,11 @@ pub fn read_kernel_facts() -> Result<KernelFacts, BtfError> {
     }
     let counts_skipped_probes = types.offset("bpf_link_info.perf_event.kprobe.missed") != MISSING;
     let helpers = types.enumerators("bpf_func_id", "BPF_FUNC_");
-    let types_current_task = helpers.values().any(|name| name == "get_current_task_btf");
-    Ok(KernelFacts { layout, names, counts_skipped_probes, types_current_task })
+    let has = |helper: &str| helpers.values().any(|name| name == helper);
+    let types_current_task = has("get_current_task_btf");
+    let registers = ["registers_first", "registers_second"];
+    let gives_registers = has("task_pt_regs") && missing_fields(&layout, &registers).is_empty();
+    Ok(KernelFacts { layout, names, counts_skipped_probes, types_current_task, gives_registers })
 }
 
 /// Fields without which no record can be trusted, by the program that needs them.
@@ -55,6 +60,7 @@ pub fn missing_fields(layout: &KernelLayout, needed: &[&str]) -> Vec<&'static st
 
 fn layout(types: &KernelTypes) -> KernelLayout {
     let at = |path| types.offset(path);
+    let registers = ARGUMENTS.map(|(member, behind)| at(member).checked_add(behind).unwrap_or(MISSING));
     KernelLayout {
         sock_family: at("sock.__sk_common.skc_family"),
         sock_num: at("sock.__sk_common.skc_num"),
@@ -124,6 +130,9 @@ fn layout(types: &KernelTypes) -> KernelLayout {
         socket_file: at("socket.file"),
         socket_sk: at("socket.sk"),
         socket_state: at("socket.state"),
+        socket_type: at("socket.type"),
+        registers_first: registers[0],
+        registers_second: registers[1],
         socket_inode: at("socket_alloc.vfs_inode.i_ino"),
         sock_bound_dev: at("sock.__sk_common.skc_bound_dev_if"),
         sock_socket: at("sock.sk_socket"),
@@ -140,6 +149,13 @@ fn layout(types: &KernelTypes) -> KernelLayout {
         syn_recv_skb: expected(types.parameter("tcp_v4_syn_recv_sock", |name| name == "*sk_buff"), 1),
     }
 }
+
+/// Where a system call's first argument is kept, and its second: a member of `struct pt_regs`, and the bytes that follow it
+/// before the register (`syscall_get_arguments`, arch/*/include/asm/syscall.h).
+#[cfg(target_arch = "x86_64")]
+const ARGUMENTS: [(&str, u32); 2] = [("pt_regs.di", 0), ("pt_regs.si", 0)];
+#[cfg(not(target_arch = "x86_64"))]
+const ARGUMENTS: [(&str, u32); 2] = [("pt_regs.orig_x0", 0), ("pt_regs.regs", 8)];
 
 /// A position at which a program has its argument: anywhere else is as good as nowhere.
 fn expected(found: u32, position: u32) -> u32 {

@@ -99,7 +99,7 @@ pub(super) const OTHERS: &[Event] = &[
     Event {
         name: "packet_drop",
         needs: PACKET_FIELDS,
-        rungs: &[(Rung::Tracepoint, |to| to.raw_tracepoint("packet_drop", "kfree_skb").map(|()| None))],
+        rungs: &[(Rung::Tracepoint, |to| to.typed_tracepoint("packet_drop", "kfree_skb").map(|()| None))],
     },
     Event {
         name: "retransmit",
@@ -111,13 +111,13 @@ pub(super) const OTHERS: &[Event] = &[
     Event {
         name: "reset_sent",
         needs: TROUBLE_FIELDS,
-        rungs: &[(Rung::Tracepoint, |to| to.raw_tracepoint("reset_sent", "tcp_send_reset").map(|()| None))],
+        rungs: &[(Rung::Tracepoint, |to| to.typed_tracepoint("reset_sent", "tcp_send_reset").map(|()| None))],
     },
     Event {
         name: "reset_received",
         needs: TROUBLE_FIELDS,
         rungs: &[(Rung::Tracepoint, |to| {
-            to.raw_tracepoint("reset_received", "tcp_receive_reset").map(|()| None)
+            to.typed_tracepoint("reset_received", "tcp_receive_reset").map(|()| None)
         })],
     },
     Event {
@@ -321,6 +321,7 @@ const FILE_FIELDS: &[&str] = &[
     "socket_file",
     "socket_sk",
     "socket_state",
+    "socket_type",
 ];
 const PROCESS_FIELDS: &[&str] = &[
     "task_group_leader",
