@@ -97,7 +97,7 @@ pub struct Followed {
     pub role: u32,
     /// Whether its beginning was reported.
     pub reported: u32,
-    /// Its ports (`Socket::ports`) once it is established.
+    /// Its ports (`Socket::ports`) once it is established; before, the local one may be an earlier attempt's.
     pub ports: u32,
 }
 

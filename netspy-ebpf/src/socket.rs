@@ -213,6 +213,12 @@ pub fn ports(socket: u64) -> u32 {
     as_one(read_or_zero(socket, offset!(sock_sport)), read_or_zero(socket, offset!(sock_dport)))
 }
 
+/// The remote one of such ports, in network order: of an attempt it is known from the beginning.
+#[inline(always)]
+pub fn remote_port(ports: u32) -> u16 {
+    ports as u16
+}
+
 #[inline(always)]
 fn as_one(local: u16, remote: u16) -> u32 {
     u32::from(local) << 16 | u32::from(remote)

@@ -19,7 +19,7 @@ use crate::{
     kernel::{Struct, Typed, offset, without_kprobes},
     maps::{EVENTS, Followed, INFLIGHT, Inflight, SOCKETS, UNFOLLOWED, phase},
     owner,
-    socket::{self, Socket},
+    socket::{self, Socket, remote_port},
     task,
 };
 
@@ -73,7 +73,7 @@ fn attempted(ctx: &BtfTracePointContext, socket: &TcpSocket) {
     // begins here.
     // SAFETY: a helper without arguments.
     let started_ns = call.as_ref().map_or_else(|| unsafe { bpf_ktime_get_ns() }, |call| call.started_ns);
-    let is_followed = connect::follow(address, started_ns);
+    let is_followed = connect::follow(address, socket.ports(), started_ns);
     if let Some(call) = call {
         call.phase = if is_followed { phase::FOLLOWED } else { phase::LOST };
     }
@@ -97,10 +97,11 @@ fn established(ctx: &BtfTracePointContext, socket: &TcpSocket, from: i32) {
     if let Some(followed) = SOCKETS.get_ptr_mut(socket.address) {
         // SAFETY: state changes of one socket are serialised by its lock.
         let followed = unsafe { &mut *followed };
+        let ports = socket.ports();
         // From SYN_RECV: a simultaneous open.
-        if followed.established_ns == 0 {
+        if followed.established_ns == 0 && remote_port(followed.ports) == remote_port(ports) {
             followed.established_ns = now;
-            followed.ports = socket.ports();
+            followed.ports = ports;
             if followed.role != role::OUTBOUND || connect::announce(socket, followed) {
                 settle(ctx, socket, followed.started_ns, now, 1, 0);
             }

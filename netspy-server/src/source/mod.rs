@@ -1,4 +1,4 @@
-//! Where records come from: a running kernel or a recording. Depends on `domain` only.
+//! Where records come from: a running kernel or a recording. Depends on `domain`, and for what records say on `decode`.
 
 pub mod existing;
 pub mod kernel;

@@ -1,6 +1,7 @@
 //! Sockets that exist: `NETLINK_SOCK_DIAG` in every network namespace, and who has them open according to
 //! `/proc`. Without it the first minutes after a start would be blind.
 
+mod ended;
 mod namespaces;
 mod netlink;
 mod owners;
@@ -10,6 +11,7 @@ use std::{collections::HashMap, io, os::fd::BorrowedFd, time::Duration};
 use crate::domain::{
     Endpoint, ExistingSocket, FlowReading, HistoryError, Input, SocketRole, Sockets, Source, Thread,
 };
+use ended::Ended;
 use netlink::{Found, State};
 use owners::Owners;
 
@@ -31,10 +33,17 @@ const AGAIN_AFTER_NS: u64 = 1_000_000_000;
 /// is open stays known, and what is gone is not shown as open for ever.
 pub struct ExistingSource<S> {
     inner: S,
-    /// A listing and when it was made, until everything that happened before it was handed over.
-    listing: Option<(u64, Vec<ExistingSocket>)>,
+    listing: Option<Listing>,
     /// `CLOCK_MONOTONIC` in ns when the next one is due.
     due_ns: Option<u64>,
+}
+
+/// The sockets that there were, until everything that happened before was handed over.
+struct Listing {
+    /// `CLOCK_MONOTONIC` in ns when it was made.
+    monotonic_ns: u64,
+    sockets: Vec<ExistingSocket>,
+    ended: Ended,
 }
 
 impl<S: Source> ExistingSource<S> {
@@ -47,17 +56,20 @@ impl<S: Source> ExistingSource<S> {
 
     fn list(&mut self) -> io::Result<()> {
         let monotonic_ns = self.inner.monotonic_ns();
-        self.listing = Some((monotonic_ns, sockets()?));
+        self.listing = Some(Listing { monotonic_ns, sockets: sockets()?, ended: Ended::default() });
         Ok(())
     }
 }
 
 impl<S: Source> Source for ExistingSource<S> {
     fn drain(&mut self, take: &mut dyn FnMut(Input<'_>)) -> io::Result<bool> {
-        let mut lost_ns = None;
+        let (mut lost_ns, listing) = (None, &mut self.listing);
         let more = self.inner.drain(&mut |input| {
             if let Input::Lost { monotonic_ns, .. } = input {
                 lost_ns = Some(monotonic_ns);
+            }
+            if let Some(listing) = listing {
+                listing.ended.note(&input);
             }
             take(input);
         })?;
@@ -67,8 +79,8 @@ impl<S: Source> Source for ExistingSource<S> {
         if more {
             return Ok(true);
         }
-        if let Some((monotonic_ns, sockets)) = self.listing.take() {
-            for socket in &sockets {
+        if let Some(Listing { monotonic_ns, sockets, ended }) = self.listing.take() {
+            for socket in sockets.iter().filter(|socket| !ended.has(socket)) {
                 take(Input::Existing { monotonic_ns, socket });
             }
             take(Input::Listed { monotonic_ns });

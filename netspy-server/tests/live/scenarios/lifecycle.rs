@@ -197,7 +197,7 @@ pub fn fast_open() {
 
 /// Outbound ones, once the accepting thread has caught up and all are over.
 fn ended_connections_of(server: &Server, pid: u32) -> (Vec<ConnectionEvent>, usize) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         let (mut events, lost) = server.connections_and_loss(Some(pid), None);
         events.retain(|event| event.direction == "outbound");
@@ -228,10 +228,9 @@ pub fn ten_thousand() {
         let sources: Vec<_> = actor.report.attempts.iter().map(|attempt| attempt.source.clone()).collect();
         let (events, lost_by_now) = ended_connections_of(&server, actor.report.pid);
         assert!(lost_by_now > 0 || events.iter().all(|event| event.outcome == "established"));
-        // Where a program was skipped that should have seen a socket's end, what comes next at its address may be taken
-        // for it: the ledger says that something was lost.
-        let other = events.iter().find(|event| !sources.contains(&event.source));
-        assert!(lost_by_now > 0 || other.is_none(), "another's connection: {other:#?}");
+        // Without kprobes an attempt whose outcome was skipped has no port.
+        let other = events.iter().find(|event| event.source.is_some() && !sources.contains(&event.source));
+        assert!(other.is_none(), "another's connection: {other:#?}");
         recorded += events.len();
         lost = lost_by_now;
     }
