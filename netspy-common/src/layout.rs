@@ -166,7 +166,8 @@ kernel_layout! {
     socket_state,
     /// `socket.type`: two bytes
     socket_type,
-    /// `pt_regs.di` (x86-64), `pt_regs.orig_x0` (arm64): the first argument of a system call
+    /// `pt_regs.di` (x86-64), `pt_regs.orig_x0` (arm64): the first argument of a system call; only where programs can have
+    /// these registers
     registers_first,
     /// `pt_regs.si` (x86-64), `pt_regs.regs[1]` (arm64): the second
     registers_second,

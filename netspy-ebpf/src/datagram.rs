@@ -9,7 +9,7 @@ use aya_ebpf::{
     macros::{fexit, kprobe, kretprobe},
     programs::{FExitContext, ProbeContext, RetProbeContext},
 };
-use netspy_common::{role, subject};
+use netspy_common::{FlowKey, role, subject};
 
 use crate::{
     call, connect, flow,
@@ -81,7 +81,7 @@ fn begun_now() -> Call {
 }
 
 /// Where functions cannot be hooked: the system call, whose address is in the caller's memory.
-#[inline(never)]
+#[inline(always)]
 pub fn returned_from_syscall(call: &Call, socket: &Socket, returned: i32) {
     if returned == 0 && socket.state() != CONNECTED {
         return; // AF_UNSPEC takes the peer away
@@ -104,6 +104,17 @@ fn leave(of: u16, returned: i32) {
     );
 }
 
+/// Gives a flow the remote end that `read(target, offset)` reads. A function of its own, because the caller's stack has
+/// no room for what it needs.
+#[inline(never)]
+fn name(key: &mut FlowKey, read: &impl Fn(&mut [u8; 16], u64)) {
+    let mut start = [0; 16];
+    read(&mut start, 0);
+    key.family = u16::from_ne_bytes([start[0], start[1]]);
+    (key.remote, key.port) = connect::parse_sockaddr(key.family, read);
+    key.scope = if socket::is_link_local(&key.remote) { connect::scope(key.family, read) } else { 0 };
+}
+
 /// Reports a connect; `read(target, offset)` reads the address that the caller gave.
 #[inline(always)]
 fn report(socket: &Socket, call: &Call, returned: i32, watched: bool, read: impl Fn(&mut [u8; 16], u64)) {
@@ -111,12 +122,7 @@ fn report(socket: &Socket, call: &Call, returned: i32, watched: bool, read: impl
     let errno = if returned < 0 { returned.unsigned_abs() } else { 0 };
     if errno != 0 {
         // The socket was not connected: the remote end is what the caller named.
-        let mut start = [0; 16];
-        read(&mut start, 0);
-        let family = u16::from_ne_bytes([start[0], start[1]]);
-        (key.remote, key.port) = connect::parse_sockaddr(family, &read);
-        key.family = family;
-        key.scope = if socket::is_link_local(&key.remote) { connect::scope(family, &read) } else { 0 };
+        name(&mut key, &read);
     }
     let has_ports = socket.has_ports();
     if !has_ports {

@@ -170,21 +170,36 @@ pub fn report(
     errno: u32,
     fill: impl FnOnce(&mut FlowRecord),
 ) -> bool {
-    emit::submit(&EVENTS, subject, |record: &mut FlowRecord| {
-        record.header = emit::header::<FlowRecord>(kind::FLOW, started_ns);
-        record.flow = *key;
-        task::write_current(&mut record.task);
-        record.tuple.destination = key.remote;
-        record.tuple.destination_port = key.port;
-        record.tuple.family = key.family;
-        record.tuple.protocol = socket.protocol;
-        record.errno = errno;
-        record.netns = socket.netns();
-        record.role = role;
-        record.socket_type = socket.kind;
-        record.watched = 1;
-        fill(record);
-    })
+    emit::submit(
+        &EVENTS,
+        subject,
+        #[inline(always)]
+        |record: &mut FlowRecord| {
+            record.header = emit::header::<FlowRecord>(kind::FLOW, started_ns);
+            copy(&mut record.flow, key);
+            task::write_current(&mut record.task);
+            record.tuple.destination = key.remote;
+            record.tuple.destination_port = key.port;
+            record.tuple.family = key.family;
+            record.tuple.protocol = socket.protocol;
+            record.errno = errno;
+            record.netns = socket.netns();
+            record.role = role;
+            record.socket_type = socket.kind;
+            record.watched = 1;
+            fill(record);
+        },
+    )
+}
+
+/// By words: a socket whose type the verifier knows may not be taken apart into bytes, as a call of `memmove` does.
+#[inline(always)]
+fn copy(target: &mut FlowKey, source: &FlowKey) {
+    let (target, source) = ((&raw mut *target).cast::<u64>(), (&raw const *source).cast::<u64>());
+    for at in 0..size_of::<FlowKey>() / 8 {
+        // SAFETY: inside both, which are aligned to eight bytes. Volatile, or the compiler makes a call of it.
+        unsafe { target.add(at).write_volatile(source.add(at).read_volatile()) };
+    }
 }
 
 #[inline(always)]

@@ -21,10 +21,6 @@ pub static WITHOUT_KPROBES: u32 = 0;
 #[unsafe(no_mangle)]
 pub static TYPED_TASK: u32 = 0;
 
-/// 1 where the registers with which a thread entered the kernel can be had (since 5.15); injected likewise.
-#[unsafe(no_mangle)]
-pub static USER_REGISTERS: u32 = 0;
-
 /// A field of the injected layout. The verifier knows it as a constant, the compiler does not.
 macro_rules! offset {
     ($field:ident) => {
@@ -46,13 +42,6 @@ pub fn without_kprobes() -> bool {
 pub fn is_task_typed() -> bool {
     // SAFETY: as above.
     unsafe { core::ptr::read_volatile(&raw const TYPED_TASK) != 0 }
-}
-
-/// Whether [`crate::task::registers`] can be had.
-#[inline(always)]
-pub fn has_user_registers() -> bool {
-    // SAFETY: as above.
-    unsafe { core::ptr::read_volatile(&raw const USER_REGISTERS) != 0 }
 }
 
 /// A number at `offset` in a tracepoint's record.

@@ -4,7 +4,7 @@
 use netspy_common::Tuple;
 
 use crate::{
-    kernel::{Struct, offset, read, read_into},
+    kernel::{Struct, offset, read, read_into, read_or_zero},
     socket::{self, AF_INET, AF_INET6},
 };
 
@@ -16,8 +16,10 @@ const ETH_P_8021AD: u16 = 0x88a8;
 /// Inode number of the network namespace that the packet in `skb` is in: its device's, or its socket's; or 0.
 #[inline(always)]
 pub fn netns<S: Struct>(socket: u64, skb: &S) -> u32 {
-    let of_device: u32 = skb.at(offset!(skb_dev)).at(offset!(dev_net)).get(offset!(net_inum));
-    if of_device != 0 { of_device } else { socket::netns(socket) }
+    let net: u64 = skb.at(offset!(skb_dev)).get(offset!(dev_net));
+    // Copied, not loaded: were its place wrong, the canary is to see that, and not the verifier, which knows only that
+    // something else is there.
+    if net != 0 { read_or_zero(net, offset!(net_inum)) } else { socket::netns(socket) }
 }
 
 /// The linear part of a packet buffer.

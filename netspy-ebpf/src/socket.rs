@@ -143,7 +143,7 @@ impl<S: Struct> Socket<S> {
     #[inline(always)]
     pub fn local(&self, address: &mut [u8; 16]) {
         if self.family() == AF_INET6 {
-            write_v6(address, self.get(offset!(sock_v6_saddr)));
+            self.write_v6(address, offset!(sock_v6_saddr));
         } else {
             *first_four(address) = self.get(offset!(sock_saddr));
         }
@@ -153,11 +153,21 @@ impl<S: Struct> Socket<S> {
     #[inline(always)]
     pub fn remote(&self, address: &mut [u8; 16]) -> u16 {
         if self.family() == AF_INET6 {
-            write_v6(address, self.get(offset!(sock_v6_daddr)));
+            self.write_v6(address, offset!(sock_v6_daddr));
         } else {
             *first_four(address) = self.get(offset!(sock_daddr));
         }
         u16::from_be(self.get(offset!(sock_dport)))
+    }
+
+    /// Writes the IPv6 address at `offset`, by words: a zeroed array to copy it into would need a call.
+    #[inline(always)]
+    fn write_v6(&self, address: &mut [u8; 16], offset: u32) {
+        let words = (&raw mut *address).cast::<u32>();
+        for at in 0..4 {
+            // SAFETY: four words are sixteen bytes, and may be written at any address.
+            unsafe { words.add(at).write_unaligned(self.get(offset.saturating_add(at as u32 * 4))) };
+        }
     }
 
     /// Writes its own view into a zeroed tuple: source is local, destination remote. Leaves it zeroed for a socket that
@@ -222,13 +232,6 @@ pub fn remote_port(ports: u32) -> u16 {
 #[inline(always)]
 fn as_one(local: u16, remote: u16) -> u32 {
     u32::from(local) << 16 | u32::from(remote)
-}
-
-/// An IPv6 address as the kernel's words.
-#[inline(always)]
-fn write_v6(address: &mut [u8; 16], words: [u32; 4]) {
-    // SAFETY: four words are sixteen bytes, and an array of bytes may be written at any address.
-    unsafe { (&raw mut *address).cast::<[u32; 4]>().write_unaligned(words) };
 }
 
 /// Writes the interface into the address if that is link-local.

@@ -8,12 +8,12 @@ use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user, generated::bpf_ktime_get_ns},
     programs::TracePointContext,
 };
-use netspy_common::{ConnectionKey, OutcomeRecord, kind, loss, subject};
+use netspy_common::{ConnectionKey, MISSING, OutcomeRecord, kind, loss, subject};
 
 use crate::{
     call, connect, datagram, emit,
     file::File,
-    kernel::{Struct, from_record, has_user_registers, offset},
+    kernel::{Struct, from_record, offset},
     maps::{CONNECTS, Call, EVENTS, INFLIGHT, Inflight, SOCKETS, UNFOLLOWED, phase},
     socket::{
         self, AF_INET, AF_INET6, IPPROTO_MPTCP, IPPROTO_TCP, SOCK_DGRAM, SOCK_RAW, SOCK_STREAM, Socket,
@@ -60,7 +60,10 @@ pub fn enter(ctx: &TracePointContext) {
     let call = Call { socket, inode: file.inode(), argument: address, length, ..Call::default() };
     if family == AF_UNIX && is_asked_for(subject::UNIX) {
         call::enter(subject::UNIX, call);
-    } else if !has_user_registers() && is_of_datagrams(family, file.kind()) && is_asked_for(subject::UDP) {
+    } else if offset!(registers_first) == MISSING
+        && is_of_datagrams(family, file.kind())
+        && is_asked_for(subject::UDP)
+    {
         call::enter(subject::UDP, call);
     }
 }
@@ -103,22 +106,22 @@ fn enter_tcp(socket: u64, address: u64) {
     }
 }
 
-/// Reports what only the return value says.
+/// Reports what only the return value says. `REGISTERS`: whether the arguments can still be had.
 #[inline(always)]
-pub fn leave(ctx: &TracePointContext) {
+pub fn leave<const REGISTERS: bool>(ctx: &TracePointContext) {
     // SAFETY: a constant offset inside the tracepoint's record.
     let returned = unsafe { from_record(ctx, EXIT_RETURNED) } as i32;
     let is_tcp = is_asked_for(subject::CONNECTION) && leave_tcp(returned);
-    if is_tcp || has_user_registers() && leave_datagrams(returned) {
+    if is_tcp || REGISTERS && leave_datagrams(returned) {
         return;
     }
     let is_expected = |family| match family {
         AF_UNIX => is_asked_for(subject::UNIX),
-        AF_INET | AF_INET6 => is_asked_for(subject::UDP),
+        AF_INET | AF_INET6 => !REGISTERS && is_asked_for(subject::UDP),
         _ => false,
     };
     let was_noted = call::leave(is_expected, |call, socket| {
-        if socket.family() == AF_UNIX {
+        if REGISTERS || socket.family() == AF_UNIX {
             unix::returned_from_syscall(call, socket, returned);
         } else {
             datagram::returned_from_syscall(call, socket, returned);

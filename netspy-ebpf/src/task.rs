@@ -38,7 +38,7 @@ pub fn typed() -> Typed {
     unsafe { Typed::of(bpf_get_current_task_btf() as u64) }
 }
 
-/// The registers with which the current thread entered the kernel, where [`crate::kernel::has_user_registers`].
+/// The registers with which the current thread entered the kernel; since 5.15.
 #[inline(always)]
 pub fn registers() -> Typed {
     // SAFETY: the helpers give and take a `struct task_struct`, and return a `struct pt_regs`.

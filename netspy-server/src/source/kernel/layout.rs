@@ -20,8 +20,6 @@ pub struct KernelFacts {
     pub counts_skipped_probes: bool,
     /// Whether programs of every kind can have the current task with its type: the helper came with 5.11.
     pub types_current_task: bool,
-    /// Whether programs can have the registers with which a thread entered the kernel: the helper came with 5.15.
-    pub gives_registers: bool,
 }
 
 /// Plain old data that the loader may copy into the object.
@@ -45,12 +43,8 @@ pub fn read_kernel_facts() -> Result<KernelFacts, BtfError> {
         tracing::debug!(code, name, "drop reason of a subsystem");
     }
     let counts_skipped_probes = types.offset("bpf_link_info.perf_event.kprobe.missed") != MISSING;
-    let helpers = types.enumerators("bpf_func_id", "BPF_FUNC_");
-    let has = |helper: &str| helpers.values().any(|name| name == helper);
-    let types_current_task = has("get_current_task_btf");
-    let registers = ["registers_first", "registers_second"];
-    let gives_registers = has("task_pt_regs") && missing_fields(&layout, &registers).is_empty();
-    Ok(KernelFacts { layout, names, counts_skipped_probes, types_current_task, gives_registers })
+    let types_current_task = has_helper(&types, "get_current_task_btf");
+    Ok(KernelFacts { layout, names, counts_skipped_probes, types_current_task })
 }
 
 /// Fields without which no record can be trusted, by the program that needs them.
@@ -58,9 +52,18 @@ pub fn missing_fields(layout: &KernelLayout, needed: &[&str]) -> Vec<&'static st
     layout.fields().filter(|(name, value)| *value == MISSING && needed.contains(name)).map(|f| f.0).collect()
 }
 
+/// Whether the kernel knows a helper by this name.
+fn has_helper(types: &KernelTypes, helper: &str) -> bool {
+    types.enumerators("bpf_func_id", "BPF_FUNC_").values().any(|name| name == helper)
+}
+
 fn layout(types: &KernelTypes) -> KernelLayout {
     let at = |path| types.offset(path);
-    let registers = ARGUMENTS.map(|(member, behind)| at(member).checked_add(behind).unwrap_or(MISSING));
+    // The helper came with 5.15.
+    let arguments = ARGUMENTS.map(|(member, behind)| match at(member).checked_add(behind) {
+        Some(offset) if has_helper(types, "task_pt_regs") => offset,
+        _ => MISSING,
+    });
     KernelLayout {
         sock_family: at("sock.__sk_common.skc_family"),
         sock_num: at("sock.__sk_common.skc_num"),
@@ -131,8 +134,8 @@ fn layout(types: &KernelTypes) -> KernelLayout {
         socket_sk: at("socket.sk"),
         socket_state: at("socket.state"),
         socket_type: at("socket.type"),
-        registers_first: registers[0],
-        registers_second: registers[1],
+        registers_first: arguments[0],
+        registers_second: arguments[1],
         socket_inode: at("socket_alloc.vfs_inode.i_ino"),
         sock_bound_dev: at("sock.__sk_common.skc_bound_dev_if"),
         sock_socket: at("sock.sk_socket"),

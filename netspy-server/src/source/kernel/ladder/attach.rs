@@ -152,7 +152,12 @@ impl<'a> Attacher<'a> {
 
     /// The programs of the connect system call, which serve several events, for this one.
     pub(super) fn connect_calls(&mut self, event: &'static str) -> Result<(), RungError> {
-        let programs = [("connect_exit", "sys_exit_connect"), ("connect_enter", "sys_enter_connect")];
+        let exit = if self.require(&["registers_first", "registers_second"]).is_ok() {
+            "connect_exit"
+        } else {
+            "connect_exit_noted"
+        };
+        let programs = [(exit, "sys_exit_connect"), ("connect_enter", "sys_enter_connect")];
         if serve_connects(self.ebpf, |served| served)? == 0 {
             self.syscalls(&programs)?;
         } else {

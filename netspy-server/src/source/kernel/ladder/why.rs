@@ -68,7 +68,9 @@ fn explained(
     {
         return forbidden;
     }
-    if rung == Rung::Fentry && is_permission(os_error) {
+    let judged =
+        matches!(source, ProgramError::LoadError { verifier_log, .. } if verifier_log.to_string() != "");
+    if rung == Rung::Fentry && is_permission(os_error) && !judged {
         return (
             format!(
                 "the kernel loads no program at the entry of {target}, although no capability is lacking"
