@@ -14,11 +14,13 @@ const ETH_P_8021Q: u16 = 0x8100;
 const ETH_P_8021AD: u16 = 0x88a8;
 
 /// Inode number of the network namespace that the packet in `skb` is in: its device's, or its socket's; or 0.
+///
+/// What lies behind `skb->dev` is copied and never loaded, even where the verifier would allow it: there may be no device, or
+/// something else in its place (`dev_scratch` of a queued datagram), and a load that faults ends 5.10.
 #[inline(always)]
 pub fn netns<S: Struct>(socket: u64, skb: &S) -> u32 {
-    let net: u64 = skb.at(offset!(skb_dev)).get(offset!(dev_net));
-    // Copied, not loaded: were its place wrong, the canary is to see that, and not the verifier, which knows only that
-    // something else is there.
+    let device: u64 = skb.get(offset!(skb_dev));
+    let net: u64 = read_or_zero(device, offset!(dev_net));
     if net != 0 { read_or_zero(net, offset!(net_inum)) } else { socket::netns(socket) }
 }
 

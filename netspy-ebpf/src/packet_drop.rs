@@ -6,7 +6,7 @@ use netspy_common::{ConnectionKey, DropRecord, MISSING, direction, kind};
 
 use crate::{
     emit, flow,
-    kernel::{Struct, Typed, offset, read_into, untyped},
+    kernel::{Struct, Typed, offset, read_into, read_or_zero, untyped},
     limit::{self, Counted},
     owner::Owner,
     packet::{self, Packet},
@@ -44,7 +44,7 @@ pub fn dropped(ctx: &BtfTracePointContext) {
         record.netns = packet::netns(socket, skb);
         record.ether_type = u32::from(packet.ether_type);
         read_into(&mut record.interface_name, device, offset!(dev_name));
-        way(skb, record);
+        way(skb, device, record);
         packet.tuple(&mut record.tuple);
         if record.tuple.family == 0 && of_internet {
             // On its way out, before it has headers: its socket knows both ends.
@@ -65,8 +65,8 @@ pub fn dropped(ctx: &BtfTracePointContext) {
 /// Writes at which interface and on which way the packet was. The kernel notes in a packet which interface
 /// received it, and takes that back when it enters a namespace from another.
 #[inline(always)]
-fn way(skb: &Typed, record: &mut DropRecord) {
-    let at: u32 = skb.at(offset!(skb_dev)).get(offset!(dev_ifindex));
+fn way(skb: &Typed, device: u64, record: &mut DropRecord) {
+    let at: u32 = read_or_zero(device, offset!(dev_ifindex));
     let received_by: u32 = skb.get(offset!(skb_iif));
     record.interface = if at == 0 { received_by } else { at };
     record.direction = if received_by == 0 {
