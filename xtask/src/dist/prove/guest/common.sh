@@ -11,7 +11,7 @@ proved() { echo "proved: $*"; }
 
 # Waits until the command succeeds.
 soon() {
-    local limit=$((SECONDS + 120))
+    local limit=$((SECONDS + 300))
     until "$@" >/dev/null 2>&1; do
         ((SECONDS < limit)) || { echo "waited in vain for: $*"; return 1; }
         sleep 0.5

@@ -52,7 +52,8 @@ proved "systemctl reload takes settings over"
 systemctl stop netspy-server.service
 [ "$(shows Result) $(shows ActiveState)" = "success inactive" ]
 systemctl is-active --quiet netspy-server.socket
-runuser --user member -- netspy --server "$SOCKET" status >/dev/null
+# Again and again: an emulated start may take longer than the client's patience.
+soon runuser --user member -- netspy --server "$SOCKET" status
 systemctl is-active --quiet netspy-server.service
 [ "$(shows MainPID)" != "$pid" ]
 knows visitor 1

@@ -13,7 +13,9 @@ opened=$(systemctl show --value --property ActiveEnterTimestampMonotonic netspy-
 pid=$(shows MainPID)
 touch /run/upgrading
 while [ -e /run/upgrading ]; do
-    runuser --user member -- netspy --server "$SOCKET" status >/dev/null || touch /run/refused
+    # To be kept waiting is no refusal.
+    words=$(runuser --user member -- netspy --server "$SOCKET" status 2>&1) ||
+        grep --quiet 'no answer within' <<<"$words" || touch /run/refused
 done &
 dpkg --install /proof/netspy-next.deb
 rm /run/upgrading
