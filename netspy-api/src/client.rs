@@ -48,6 +48,9 @@ pub enum ClientError {
         /// Why, as the system puts it.
         reason: String,
     },
+    /// Whoever asks may not open the server's socket.
+    #[error("{0} is for root and the group netspy: sudo adduser USER netspy, and log in again")]
+    NotForThisUser(String),
     /// The server does not let this caller in.
     #[error(
         "netspy-server at {url} denied access ({code}): {message}; \
@@ -303,6 +306,10 @@ impl Client {
     }
 
     pub(crate) fn failed(&self, error: &reqwest::Error) -> ClientError {
+        let is_refused = |io: &io::Error| io.kind() == io::ErrorKind::PermissionDenied;
+        if self.socket.is_some() && io_cause(error).is_some_and(is_refused) {
+            return ClientError::NotForThisUser(self.address.clone());
+        }
         let reason = root_cause(error);
         if error.is_timeout() || error.is_connect() || io_cause(error).is_some() {
             ClientError::Unreachable { url: self.address.clone(), reason }

@@ -113,7 +113,7 @@ impl From<&ClientError> for Exit {
         match error {
             ClientError::BadUrl { .. } => Exit::Usage,
             ClientError::Unreachable { .. } => Exit::Unreachable,
-            ClientError::Denied { .. } => Exit::Denied,
+            ClientError::Denied { .. } | ClientError::NotForThisUser(_) => Exit::Denied,
             ClientError::Status { .. } | ClientError::Malformed { .. } => Exit::Failed,
         }
     }

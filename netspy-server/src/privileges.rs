@@ -130,3 +130,65 @@ fn filter() -> Result<BpfProgram, seccompiler::Error> {
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, refuse, std::env::consts::ARCH.try_into()?)?;
     Ok(filter.try_into()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs::{self, File},
+        os::{fd::AsFd, unix::process::CommandExt},
+        process::Command,
+        thread,
+    };
+
+    use rustix::{
+        io::Errno,
+        mount::{MountFlags, mount},
+        system::{sethostname, uname},
+        thread::{LinkNameSpaceType, move_into_link_name_space},
+    };
+
+    use super::*;
+
+    /// Root may do all of this, and `CAP_SYS_ADMIN` most of it. Only the thread that gave it up cannot.
+    #[test]
+    fn what_an_intruder_wants_is_refused_and_what_the_server_needs_is_not() {
+        let mut other = Command::new("sleep").arg("60").uid(65_534).spawn().unwrap();
+        let of_other = |file: &str| format!("/proc/{}/{file}", other.id());
+        let enter = |name: &str, kind| {
+            let namespace = File::open(of_other(&format!("ns/{name}"))).unwrap();
+            move_into_link_name_space(namespace.as_fd(), Some(kind))
+        };
+        let name = uname();
+        let try_all = || {
+            [
+                ("another program", Command::new("true").status().err().map(|error| error.raw_os_error())),
+                ("a mount", mount("none", "/proc/self", "tmpfs", MountFlags::empty(), None).err().map(code)),
+                ("the machine's name", sethostname(name.nodename().to_bytes()).err().map(code)),
+                (
+                    "the names of others",
+                    enter("uts", LinkNameSpaceType::HostNameAndNISDomainName).err().map(code),
+                ),
+            ]
+        };
+        let confined = thread::scope(|scope| {
+            let confined = scope.spawn(|| {
+                confine(KEPT).unwrap();
+                enter("net", LinkNameSpaceType::Network).unwrap();
+                fs::read_link(of_other("exe")).unwrap();
+                fs::read_dir(of_other("fd")).unwrap();
+                try_all()
+            });
+            confined.join()
+        });
+        other.kill().unwrap();
+        other.wait().unwrap();
+        for (what, error) in confined.unwrap() {
+            assert_eq!(error, Some(Some(libc::EPERM)), "{what}");
+        }
+        assert!(Command::new("true").status().unwrap().success(), "other threads are not confined");
+    }
+
+    fn code(error: Errno) -> Option<i32> {
+        Some(error.raw_os_error())
+    }
+}

@@ -80,7 +80,25 @@ pub(super) async fn take_turns(
 
 #[cfg(test)]
 mod tests {
+    use axum::{Router, body::to_bytes, middleware::from_fn_with_state, routing::get};
+    use tower::ServiceExt;
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_is_a_turn_until_its_last_byte_and_who_waits_too_long_is_told_when_to_come_again() {
+        let turns = Arc::new(Semaphore::new(1));
+        let routes = Router::new().route("/", get(async || "an answer"));
+        let routes = routes.layer(from_fn_with_state(turns, take_turns));
+        let ask = || routes.clone().oneshot(Request::new(Body::empty()));
+        let first = ask().await.unwrap();
+        assert_eq!(first.status(), StatusCode::OK);
+        let second = ask().await.unwrap();
+        assert_eq!(second.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(second.headers()[RETRY_AFTER], "5");
+        assert_eq!(to_bytes(first.into_body(), 100).await.unwrap(), "an answer");
+        assert_eq!(ask().await.unwrap().status(), StatusCode::OK);
+    }
 
     #[test]
     fn a_token_comes_as_bearer_or_as_a_password() {

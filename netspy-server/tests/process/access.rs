@@ -4,13 +4,17 @@ use std::{
     fs,
     io::{Read, Write},
     net::TcpStream,
-    os::unix::fs::PermissionsExt,
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt},
+        process::CommandExt,
+    },
+    process::Command,
 };
 
 use netspy_api::{Client, ClientError};
 use rustix::process::Signal;
 
-use crate::server::{Installed, Running};
+use crate::server::{Installed, NOBODY, Running};
 
 /// Status and body of one request with this `Authorization`.
 fn ask(server: &Running, authorization: Option<&str>, host: &str) -> (u16, String) {
@@ -85,6 +89,27 @@ fn other_addresses_are_served_with_tokens_and_to_known_names() {
     assert!(text.contains("netspy-server token NAME") && text.contains("--token-file"), "{text}");
     let text = installed.fails(&["--token-file", "missing", "--replay", "demo.netspy"]);
     assert!(text.contains("missing") && text.contains("netspy-server token NAME"), "{text}");
+}
+
+/// The file's group is root's, as there is no group netspy on every machine that runs this.
+#[test]
+fn a_unix_socket_is_for_its_owner_and_its_group() {
+    let installed = Installed::new();
+    let socket = installed.path("netspy.sock");
+    let words = ["--listen", "off", "--replay", "demo.netspy", "--socket", socket.to_str().unwrap()];
+    let server = Running::start(&mut installed.command(&words));
+    let group = fs::metadata(&socket).unwrap().gid();
+    // Its exit code, and what it got. 7: it could not connect.
+    let ask = |user: u32, group: u32| {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--unix-socket"]).arg(&socket).arg("http://localhost/livez");
+        let output = curl.uid(user).gid(group).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    assert_eq!(ask(NOBODY, NOBODY), (Some(7), String::new()));
+    let (code, answer) = ask(NOBODY, group);
+    assert!(code == Some(0) && answer.contains("alive"), "{code:?} {answer}");
+    assert_eq!(server.stop(Signal::TERM), Some(0));
 }
 
 #[tokio::test]

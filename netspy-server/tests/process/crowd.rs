@@ -146,6 +146,39 @@ async fn heads_that_are_too_long_or_come_too_slowly_are_cut() {
     assert_eq!(server.stop(Signal::TERM), Some(0));
 }
 
+/// One whose body never comes keeps nobody waiting for longer than an answer may take.
+#[tokio::test]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let server = Installed::new().replay(&[]);
+    let mut stream = TcpStream::connect(server.address()).await.unwrap();
+    let head = "POST /api/connection-summary HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{";
+    let begun = Instant::now();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut bytes = [0; 12];
+    timeout(Duration::from_secs(60), stream.read_exact(&mut bytes)).await.unwrap().unwrap();
+    assert_eq!(&bytes, b"HTTP/1.1 503");
+    assert!(begun.elapsed() > Duration::from_secs(25), "{:?}", begun.elapsed());
+    assert_eq!(server.stop(Signal::TERM), Some(0));
+}
+
+/// The limit of connections is not the end of the next client: it waits until a place is free.
+#[tokio::test]
+async fn whoever_comes_when_every_place_is_taken_waits_for_one() {
+    const PLACES: usize = 2_048;
+    allow_files();
+    let server = Installed::new().replay(&[]);
+    let mut idle = Vec::new();
+    for _ in 0..PLACES {
+        idle.push(TcpStream::connect(server.address()).await.unwrap());
+    }
+    let begun = Instant::now();
+    let mut last = TcpStream::connect(server.address()).await.unwrap();
+    last.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
+    assert!(until_cut(&mut last).await.starts_with(b"HTTP/1.1 200"));
+    assert!(begun.elapsed() > Duration::from_secs(2), "it had a place at once: {:?}", begun.elapsed());
+    assert_eq!(server.stop(Signal::TERM), Some(0));
+}
+
 #[tokio::test]
 async fn requests_under_way_are_answered_when_the_server_is_told_to_stop() {
     let server = Installed::new().replay(&[]);

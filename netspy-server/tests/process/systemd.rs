@@ -3,7 +3,7 @@
 
 use std::{
     fs::File,
-    io::Read,
+    io::{Read, Write},
     net::{TcpListener, TcpStream},
     os::{
         fd::OwnedFd,
@@ -20,7 +20,7 @@ use std::{
 use netspy_api::{Client, ListRequest};
 use rustix::process::Signal;
 
-use crate::server::{Installed, NOBODY, Running};
+use crate::server::{Installed, NOBODY, Running, failure};
 
 /// A shell that becomes the server, so that variables can hold its process id.
 fn shell(installed: &Installed, script: &str) -> Command {
@@ -110,6 +110,31 @@ async fn sockets_and_symbols_that_are_handed_over_are_used() {
     }
     assert_eq!(server.stop(Signal::TERM), Some(0));
     assert!(installed.path("handed.sock").exists(), "it is systemd's to remove");
+}
+
+/// What systemd opened is as public as what the server opens itself.
+#[test]
+fn a_socket_that_is_handed_over_needs_tokens_where_others_can_reach_it() {
+    let installed = Installed::new();
+    let outside = TcpListener::bind("0.0.0.0:0").unwrap();
+    let script =
+        "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec ./netspy-server --replay demo.netspy \"$@\"";
+    let mut command = shell(&installed, script);
+    let output = command.stdin(Stdio::from(OwnedFd::from(outside.try_clone().unwrap()))).output().unwrap();
+    let text = failure(&output);
+    assert!(text.contains("--listen 0.0.0.0:") && text.contains("--token-file"), "{text}");
+
+    let made = installed.command(&["token", "ci", "--file", "tokens"]).output().unwrap();
+    assert!(made.status.success());
+    let mut command = shell(&installed, script);
+    command.args(["sh", "--token-file", "tokens"]).stdin(Stdio::from(OwnedFd::from(outside)));
+    let server = Running::start(&mut command);
+    let mut stream = TcpStream::connect(server.address().replace("0.0.0.0", "127.0.0.1")).unwrap();
+    stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    assert_eq!(server.stop(Signal::TERM), Some(0));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
+use super::programs::PROGRAMS;
 use super::{Made, fresh};
 use crate::command;
 
@@ -15,9 +16,10 @@ const FILE: u32 = 0o644;
 
 /// Builds the package; its file.
 pub(super) fn build(root: &Path, out: &Path, made: &Made, version: &str) -> Result<PathBuf> {
-    let tree = Tree(fresh(&out.join("deb"))?);
+    let architecture = made.architecture.debian();
+    let tree = Tree(fresh(&out.join("deb").join(architecture))?);
     let packaging = root.join("packaging");
-    for name in super::PROGRAMS {
+    for name in PROGRAMS {
         tree.put(&made.programs.join(name), &format!("usr/bin/{name}"), PROGRAM)?;
     }
     for unit in ["netspy-server.service", "netspy-server.socket"] {
@@ -32,8 +34,10 @@ pub(super) fn build(root: &Path, out: &Path, made: &Made, version: &str) -> Resu
     tree.write("DEBIAN/conffiles", "/etc/netspy/server.toml\n")?;
     let control = fs::read_to_string(packaging.join("debian/control"))?;
     let size = kibibytes(&tree.0)?.to_string();
-    tree.write("DEBIAN/control", &control.replace("@VERSION@", version).replace("@SIZE@", &size))?;
-    let package = out.join(format!("netspy_{version}_amd64.deb"));
+    let control = control.replace("@VERSION@", version).replace("@ARCHITECTURE@", architecture);
+    let control = control.replace("@SIZE@", &size);
+    tree.write("DEBIAN/control", &control)?;
+    let package = out.join(format!("netspy_{version}_{architecture}.deb"));
     let mut dpkg = Command::new("dpkg-deb");
     command::output(dpkg.args(["--build", "--root-owner-group", "-Zxz"]).arg(&tree.0).arg(&package))?;
     Ok(package)
@@ -48,7 +52,7 @@ fn reference(tree: &Tree, made: &Made) -> Result<()> {
         command::run(Command::new("gzip").args(["--best", "--no-name"]).arg(place))?;
     }
     let completions = made.reference.join("completions");
-    for name in super::PROGRAMS {
+    for name in PROGRAMS {
         for (file, place) in [
             (format!("{name}.bash"), format!("usr/share/bash-completion/completions/{name}")),
             (format!("_{name}"), format!("usr/share/zsh/vendor-completions/_{name}")),

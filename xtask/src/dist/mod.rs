@@ -1,58 +1,87 @@
-//! `dist`: what is given to people. Static programs, a Debian package, man pages and completions, all below
-//! `target/dist`; `--prove` installs, upgrades and purges the package in a Debian of its own.
+//! `dist`: what is given to people. Static programs, Debian packages, man pages and completions, all below
+//! `target/dist`; `--prove` uses them as people do: a package in a Debian of its own and in one that is booted, the
+//! image, the other processor's programs.
 
 mod deb;
+mod programs;
 mod prove;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
+use crate::vm::architecture::Architecture;
 use crate::{command, packages, workspace};
-
-/// Statically linked by nature, its resolver included.
-const TARGET: &str = "x86_64-unknown-linux-musl";
-const PROGRAMS: [&str; 2] = ["netspy", "netspy-server"];
 
 /// Options of `dist`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Package the two programs of this directory instead of building them
+    /// Processor of the machines that it is for, repeatable; this one's if none is named, and with --prove every one
+    #[arg(long = "arch", value_name = "ARCH", conflicts_with = "programs")]
+    architectures: Vec<Architecture>,
+    /// Package the two programs of this directory, built for PCs, instead of building them
     #[arg(long, value_name = "DIR")]
     programs: Option<PathBuf>,
-    /// Also install, run, upgrade and purge the package in a Debian made for it (as root, with the network)
+    /// Also use what was made: install, run, upgrade and purge it, boot it, build and run the image (as root, with
+    /// the network)
     #[arg(long)]
     prove: bool,
 }
 
-/// What the package is made of.
+impl Arguments {
+    fn architectures(&self) -> Vec<Architecture> {
+        match (&self.architectures[..], self.prove && self.programs.is_none()) {
+            ([], false) => vec![Architecture::X86_64],
+            ([], true) => Architecture::ALL.into(),
+            (named, _) => named.to_vec(),
+        }
+    }
+}
+
+/// What is given to machines of one kind.
 struct Made {
+    architecture: Architecture,
     /// Directory of the programs.
     programs: PathBuf,
     /// Directory of the man pages and completions.
     reference: PathBuf,
+    /// The description for Kubernetes.
+    daemon_set: PathBuf,
+}
+
+impl Made {
+    /// The Debian package.
+    fn package(&self, root: &Path, out: &Path) -> Result<PathBuf> {
+        deb::build(root, out, self, env!("CARGO_PKG_VERSION"))
+    }
+
+    /// The same, as if it were the next version.
+    fn next_package(&self, root: &Path, out: &Path) -> Result<PathBuf> {
+        deb::build(root, out, self, concat!(env!("CARGO_PKG_VERSION"), "+next"))
+    }
 }
 
 /// Makes everything.
 pub(crate) fn job(arguments: &Arguments) -> Result<()> {
     let root = workspace::root()?;
     packages::ensure(&root, PACKAGES)?;
-    if arguments.programs.is_none() {
-        packages::ensure(&root, &[packages::Package { debian: "musl-tools", provides: "musl-gcc" }])?;
-    }
     let out = workspace::target(&root).join("dist");
-    let programs = match &arguments.programs {
-        Some(directory) => directory.clone(),
-        None => programs(&root, &out)?,
-    };
-    let made = Made { programs, reference: reference(&root, &out)? };
-    let package = deb::build(&root, &out, &made, env!("CARGO_PKG_VERSION"))?;
-    println!("{}", package.display());
-    if arguments.prove {
-        let newer = deb::build(&root, &out, &made, concat!(env!("CARGO_PKG_VERSION"), "+next"))?;
-        prove::job(&root, &out, &package, &newer)?;
+    let reference = reference(&root, &out)?;
+    let daemon_set = daemon_set(&root, &out)?;
+    println!("{}", daemon_set.display());
+    for architecture in arguments.architectures() {
+        let programs = match &arguments.programs {
+            Some(given) => programs::given(&out, architecture, given)?,
+            None => programs::build(&root, &out, architecture)?,
+        };
+        let (reference, daemon_set) = (reference.clone(), daemon_set.clone());
+        let made = Made { architecture, programs, reference, daemon_set };
+        let package = made.package(&root, &out)?;
+        println!("{}", package.display());
+        if arguments.prove {
+            prove::job(&root, &out, &made, &package)?;
+        }
     }
     Ok(())
 }
@@ -61,24 +90,6 @@ const PACKAGES: &[packages::Package] = &[
     packages::Package { debian: "dpkg", provides: "dpkg-deb" },
     packages::Package { debian: "gzip", provides: "gzip" },
 ];
-
-/// Builds both programs, optimised and static; the directory that they are in.
-fn programs(root: &Path, out: &Path) -> Result<PathBuf> {
-    if workspace::find_program(root, "rustup").is_some() {
-        command::run(Command::new("rustup").args(["--quiet", "target", "add", TARGET]).current_dir(root))?;
-    }
-    let build = out.join("build");
-    let mut cargo = command::cargo(root);
-    cargo.args(["build", "--release", "--locked", "--target", TARGET, "--bins", "--target-dir"]).arg(&build);
-    cargo.args(["--package", "netspy-server", "--package", "netspy-cli"]);
-    command::run(&mut cargo)?;
-    let programs = fresh(&out.join("bin"))?;
-    for name in PROGRAMS {
-        let from = build.join(TARGET).join("release").join(name);
-        fs::copy(&from, programs.join(name)).with_context(|| format!("cannot copy {}", from.display()))?;
-    }
-    Ok(programs)
-}
 
 /// Lets both programs describe themselves; the directory of the pages and completions.
 fn reference(root: &Path, out: &Path) -> Result<PathBuf> {
@@ -91,6 +102,14 @@ fn reference(root: &Path, out: &Path) -> Result<PathBuf> {
     Ok(directory)
 }
 
+/// The description for Kubernetes, of this version's image.
+fn daemon_set(root: &Path, out: &Path) -> Result<PathBuf> {
+    let text = fs::read_to_string(root.join("packaging/kubernetes/daemonset.yaml"))?;
+    let place = out.join("daemonset.yaml");
+    fs::write(&place, text.replace("@VERSION@", env!("CARGO_PKG_VERSION")))?;
+    Ok(place)
+}
+
 /// The directory, empty.
 fn fresh(directory: &Path) -> Result<PathBuf> {
     if directory.exists() {
@@ -98,4 +117,21 @@ fn fresh(directory: &Path) -> Result<PathBuf> {
     }
     fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
     Ok(directory.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_proven_is_every_processor_unless_one_is_named() {
+        let of = |architectures: &[Architecture], programs: Option<&str>, prove| {
+            Arguments { architectures: architectures.into(), programs: programs.map(PathBuf::from), prove }
+                .architectures()
+        };
+        assert_eq!(of(&[], None, false), [Architecture::X86_64]);
+        assert_eq!(of(&[], None, true), Architecture::ALL);
+        assert_eq!(of(&[], Some("bin"), true), [Architecture::X86_64]);
+        assert_eq!(of(&[Architecture::Aarch64], None, true), [Architecture::Aarch64]);
+    }
 }

@@ -36,16 +36,20 @@ pub(super) fn ensure(root: &Path) -> Result<Installed> {
         let quiet = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"];
         command::output(Command::new("npm").args(quiet).current_dir(&directory)).map(drop)
     })?;
-    let requirements = fs::read_to_string(pins.join(PYTHON))?;
-    once(&directory.join("python.stamp"), &requirements, || {
-        println!("installing schemathesis and the Python client from PyPI");
-        environment(root, &directory.join("python"))?;
-        let mut pip = Command::new(directory.join("python/bin/pip"));
-        pip.args(["install", "--quiet", "--disable-pip-version-check", "--requirement"])
-            .arg(pins.join(PYTHON));
-        command::output(&mut pip).map(drop)
-    })?;
+    python(root, &pins.join(PYTHON), &directory.join("python"))?;
     Ok(Installed { directory, scripts: pins })
+}
+
+/// A Python environment in `directory` with the packages that the file of requirements pins.
+pub(crate) fn python(root: &Path, requirements: &Path, directory: &Path) -> Result<()> {
+    let pins = fs::read_to_string(requirements)?;
+    once(&directory.with_extension("stamp"), &pins, || {
+        println!("installing {} from PyPI", requirements.display());
+        environment(root, directory)?;
+        let mut pip = Command::new(directory.join("bin/pip"));
+        pip.args(["install", "--quiet", "--disable-pip-version-check", "--requirement"]).arg(requirements);
+        command::output(&mut pip).map(drop)
+    })
 }
 
 /// Does it if it was not done for exactly these pins.

@@ -2,7 +2,7 @@
 //! suite, the Inspector, the Python client; and a model that is none. Their versions are pinned in `xtask/suites/`; they are
 //! installed below `target/`.
 
-mod install;
+pub(crate) mod install;
 mod process;
 
 use std::fs;

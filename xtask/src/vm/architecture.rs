@@ -18,10 +18,10 @@ pub(crate) enum Architecture {
 
 impl Architecture {
     /// Every one, in the order in which the document shows them.
-    pub(super) const ALL: [Self; 2] = [Self::X86_64, Self::Aarch64];
+    pub(crate) const ALL: [Self; 2] = [Self::X86_64, Self::Aarch64];
 
     /// The kernel's and Rust's name.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::X86_64 => "x86_64",
             Self::Aarch64 => "aarch64",
@@ -29,7 +29,7 @@ impl Architecture {
     }
 
     /// Debian's name.
-    pub(super) fn debian(self) -> &'static str {
+    pub(crate) fn debian(self) -> &'static str {
         match self {
             Self::X86_64 => "amd64",
             Self::Aarch64 => "arm64",
@@ -42,7 +42,7 @@ impl Architecture {
     }
 
     /// Debian packages that bring its emulator and its compilers.
-    pub(super) fn packages(self) -> &'static [Package] {
+    pub(crate) fn packages(self) -> &'static [Package] {
         match self {
             Self::X86_64 => &[Package { debian: "qemu-system-x86", provides: "qemu-system-x86_64" }],
             Self::Aarch64 => &[
@@ -66,7 +66,7 @@ impl Architecture {
     }
 
     /// The kernel's name for the serial line that QEMU writes to its stdout.
-    pub(super) fn console(self) -> &'static str {
+    pub(crate) fn console(self) -> &'static str {
         match self {
             Self::X86_64 => "ttyS0",
             Self::Aarch64 => "ttyAMA0",
@@ -74,7 +74,7 @@ impl Architecture {
     }
 
     /// Where everything that is fetched, built or written for its guests is kept.
-    pub(super) fn directory(self, root: &Path) -> PathBuf {
+    pub(crate) fn directory(self, root: &Path) -> PathBuf {
         workspace::target(root).join("vm").join(self.name())
     }
 

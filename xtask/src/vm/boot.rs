@@ -28,7 +28,7 @@ pub(super) fn run(directory: &Path, programs: &Programs, kernel: &Kernel, plan: 
     let initramfs = initramfs::build(directory, programs, kernel, plan)?;
     let name = plan.architecture.label(plan.series.name);
     let mut log = fs::File::create(directory.join("serial.log"))?;
-    let mut machine = Machine::start(plan.architecture, &kernel.image, &initramfs)?;
+    let mut machine = Machine::start(plan.architecture, kernel, &initramfs, &["-m", "1G"], "")?;
     let lines = machine.lines()?;
     let deadline = Instant::now() + LIMIT;
     let mut transcript = Transcript::default();
@@ -50,24 +50,32 @@ pub(super) fn run(directory: &Path, programs: &Programs, kernel: &Kernel, plan: 
 }
 
 /// A running QEMU; dropping it ends it, however the boot went.
-struct Machine(Child);
+pub(crate) struct Machine(Child);
 
 impl Machine {
-    fn start(architecture: Architecture, image: &Path, initramfs: &Path) -> Result<Self> {
+    /// Boots; `options` are QEMU's, `words` the kernel's.
+    pub(crate) fn start(
+        architecture: Architecture,
+        kernel: &Kernel,
+        initramfs: &Path,
+        options: &[&str],
+        words: &str,
+    ) -> Result<Self> {
         let (emulator, machine) = architecture.emulator();
         let mut qemu = Command::new(emulator);
-        qemu.args(machine).args(["-accel", "tcg,thread=multi", "-m", "1G", "-smp", "2"]);
+        qemu.args(machine).args(["-accel", "tcg,thread=multi", "-smp", "2"]).args(options);
         qemu.args(["-nographic", "-no-reboot", "-nic", "none"]);
-        qemu.arg("-kernel").arg(image).arg("-initrd").arg(initramfs);
+        qemu.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(initramfs);
         let console = architecture.console();
-        qemu.arg("-append").arg(format!("console={console} quiet panic=-1 rdinit=/init {FASTER}"));
+        let words = format!("console={console} quiet panic=-1 rdinit=/init {FASTER} {words}");
+        qemu.arg("-append").arg(words);
         // Not the terminal: QEMU would take the keyboard, Ctrl-C included, for the guest.
         qemu.stdin(Stdio::null()).stdout(Stdio::piped());
         Ok(Self(qemu.spawn().with_context(|| format!("cannot start {emulator}"))?))
     }
 
     /// The serial line, line by line; the channel closes when QEMU ends.
-    fn lines(&mut self) -> Result<Receiver<String>> {
+    pub(crate) fn lines(&mut self) -> Result<Receiver<String>> {
         let serial = self.0.stdout.take().context("QEMU has no stdout")?;
         let (sender, receiver) = mpsc::channel();
         thread::spawn(move || {

@@ -30,7 +30,7 @@ pub(super) fn build(directory: &Path, programs: &Programs, kernel: &Kernel, plan
     for program in PROGRAMS {
         copy_with_libraries(&programs.userland, program, &tree)?;
     }
-    let inserted = copy_modules(kernel, &tree)?;
+    let inserted = copy_modules(kernel, &tree, modules::WANTED)?;
     let init = tree.join("init");
     fs::write(&init, init_script(&inserted, plan))?;
     fs::set_permissions(&init, fs::Permissions::from_mode(0o755))?;
@@ -54,12 +54,13 @@ fn copy_with_libraries(userland: &Userland, program: &str, tree: &Path) -> Resul
     userland.libraries(&file)?.iter().try_for_each(|(library, place)| copy(library, &tree.join(place)))
 }
 
-/// Copies the modules unpacked (busybox's insmod reads no compressed ones); their file names in order of insertion.
-fn copy_modules(kernel: &Kernel, tree: &Path) -> Result<Vec<String>> {
+/// Copies the modules, and what they need, unpacked (busybox's insmod reads no compressed ones) into the tree's
+/// `modules`; their file names in order of insertion.
+pub(crate) fn copy_modules(kernel: &Kernel, tree: &Path, wanted: &[&str]) -> Result<Vec<String>> {
     let index = kernel.modules.join("modules.dep");
     let index = fs::read_to_string(&index).with_context(|| format!("cannot read {}", index.display()))?;
     let mut inserted = Vec::new();
-    for path in modules::in_order_of_insertion(&index, modules::WANTED) {
+    for path in modules::in_order_of_insertion(&index, wanted) {
         let source = kernel.modules.join(&path);
         let name = source.file_name().context("a module without a name")?.to_string_lossy().into_owned();
         let (name, contents) = if let Some(plain) = name.strip_suffix(".xz") {
@@ -115,7 +116,7 @@ fn init_script(inserted: &[String], plan: &Plan) -> String {
 }
 
 /// Packs the tree in the format that the kernel unpacks; uncompressed, because the guest's processor is the slow one.
-fn pack(tree: &Path, archive: &Path) -> Result<()> {
+pub(crate) fn pack(tree: &Path, archive: &Path) -> Result<()> {
     let mut names = Vec::new();
     list(tree, tree, &mut names)?;
     let mut cpio = Command::new("cpio");

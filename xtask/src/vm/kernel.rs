@@ -34,22 +34,22 @@ pub(super) static ALL: [Series; 4] = [
 
 impl Series {
     /// For the command line.
-    pub(super) fn parse(name: &str) -> Result<&'static Self, String> {
+    pub(crate) fn parse(name: &str) -> Result<&'static Self, String> {
         let names = || ALL.iter().map(|series| series.name).collect::<Vec<_>>().join(", ");
         ALL.iter().find(|series| series.name == name).ok_or_else(|| format!("known series: {}", names()))
     }
 }
 
 /// An unpacked kernel.
-pub(super) struct Kernel {
+pub(crate) struct Kernel {
     /// The bootable image.
-    pub(super) image: PathBuf,
+    pub(crate) image: PathBuf,
     /// Directory of its modules, with `modules.dep`.
-    pub(super) modules: PathBuf,
+    pub(crate) modules: PathBuf,
 }
 
 /// The kernel of this series: from the cache, else downloaded and unpacked.
-pub(super) fn ensure(root: &Path, architecture: Architecture, series: &Series) -> Result<Kernel> {
+pub(crate) fn ensure(root: &Path, architecture: Architecture, series: &Series) -> Result<Kernel> {
     let directory = architecture.directory(root).join("kernels").join(series.name);
     apt::directory_once(&directory, |partial| {
         let apt = PrivateApt::new(root, architecture)?;

@@ -3,17 +3,17 @@
 //! One boot per kernel runs every requested rung. What is tested is the static build of the same sources; what the
 //! guest prints is the only channel back (`serial`). Everything is kept below `target/vm`.
 
-mod apt;
-mod architecture;
+pub(crate) mod apt;
+pub(crate) mod architecture;
 mod binaries;
-mod boot;
+pub(crate) mod boot;
 mod cross;
-mod initramfs;
-mod kernel;
+pub(crate) mod initramfs;
+pub(crate) mod kernel;
 mod modules;
 mod serial;
 mod table;
-mod userland;
+pub(crate) mod userland;
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -13,12 +13,12 @@ use crate::command;
 /// Debian packages of the programs, in the order of [`BUSYBOX`] and [`PROGRAMS`].
 const PACKAGES: &[&str] = &["busybox-static", "nftables", "iproute2"];
 /// The shell and everything around it, in one file.
-pub(super) const BUSYBOX: &str = "busybox";
+pub(crate) const BUSYBOX: &str = "busybox";
 /// Programs that scenarios call; they are dynamic, so their libraries come along.
 pub(super) const PROGRAMS: &[&str] = &["nft", "ip"];
 
 /// A directory with the unpacked packages.
-pub(super) struct Userland {
+pub(crate) struct Userland {
     directory: PathBuf,
     architecture: Architecture,
 }
@@ -27,7 +27,7 @@ pub(super) struct Userland {
 pub(super) type Placed = (PathBuf, PathBuf);
 
 /// The programs of this architecture: from the cache, else downloaded and unpacked.
-pub(super) fn ensure(root: &Path, architecture: Architecture) -> Result<Userland> {
+pub(crate) fn ensure(root: &Path, architecture: Architecture) -> Result<Userland> {
     let directory = architecture.directory(root).join("userland");
     apt::directory_once(&directory, |partial| {
         println!("{}: fetching {}", architecture.name(), PACKAGES.join(", "));
@@ -38,7 +38,7 @@ pub(super) fn ensure(root: &Path, architecture: Architecture) -> Result<Userland
 
 impl Userland {
     /// The file of a program.
-    pub(super) fn program(&self, name: &str) -> Result<PathBuf> {
+    pub(crate) fn program(&self, name: &str) -> Result<PathBuf> {
         self.find(name, &["usr/sbin", "sbin", "bin", "usr/bin"].map(str::to_owned))
     }
 

@@ -17,6 +17,8 @@ use path::{place_of, place_of_all};
 
 /// Cgroups remembered at once; all are forgotten when there are more.
 const REMEMBERED: usize = 16_384;
+/// Id of the unified hierarchy's root: the first that is given (`kernfs_create_root`).
+const ROOT: u64 = 1;
 /// Cgroups below each other that are looked at.
 const DEPTH: u32 = 32;
 /// The tree may have thousands of directories: walking it takes no more than one part in so many of the time.
@@ -108,18 +110,22 @@ impl Cgroups {
         }
     }
 
-    /// Where the root of the unified hierarchy is mounted.
+    /// Where the whole of the unified hierarchy is mounted. What `mountinfo` says of a mount's root does not tell: in
+    /// a cgroup namespace, as a pod has one, `/` is the namespace's own cgroup.
     fn mount(&self) -> Option<PathBuf> {
-        fs::read_to_string(self.proc.join("self/mountinfo")).ok()?.lines().find_map(mount_of_root)
+        let mounts = fs::read_to_string(self.proc.join("self/mountinfo")).ok()?;
+        mounts.lines().filter_map(mount_of_unified).find(|at| is_whole(at))
     }
 }
 
-/// The mount point in a line of `mountinfo`, proc(5), if it is one of the whole unified hierarchy.
-fn mount_of_root(line: &str) -> Option<PathBuf> {
+/// The mount point in a line of `mountinfo`, proc(5), if it is one of the unified hierarchy or a part of it.
+fn mount_of_unified(line: &str) -> Option<PathBuf> {
     let (mount, filesystem) = line.split_once(" - ")?;
-    let mut fields = mount.split(' ').skip(3);
-    let (root, at) = (fields.next()?, fields.next()?);
-    (filesystem.starts_with("cgroup2 ") && root == "/").then(|| at.into())
+    filesystem.starts_with("cgroup2 ").then(|| mount.split(' ').nth(4).map(PathBuf::from))?
+}
+
+fn is_whole(mount: &Path) -> bool {
+    fs::metadata(mount).is_ok_and(|directory| directory.ino() == ROOT)
 }
 
 #[cfg(test)]
@@ -127,15 +133,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_mount_of_the_whole_unified_hierarchy_counts() {
-        let whole = "38 27 0:32 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw";
-        assert_eq!(mount_of_root(whole), Some("/sys/fs/cgroup/unified".into()));
-        for other in [
-            "38 27 0:32 /docker/x /sys/fs/cgroup ro - cgroup2 cgroup rw",
-            "39 27 0:33 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids",
-            "nonsense",
+    fn mounts_of_the_unified_hierarchy_are_known_by_their_type() {
+        for unified in [
+            "38 27 0:32 / /sys/fs/cgroup rw,relatime shared:9 - cgroup2 cgroup2 rw",
+            "38 27 0:32 /../../.. /sys/fs/cgroup ro - cgroup2 cgroup rw",
         ] {
-            assert_eq!(mount_of_root(other), None, "{other}");
+            assert_eq!(mount_of_unified(unified), Some("/sys/fs/cgroup".into()), "{unified}");
         }
+        for other in
+            ["39 27 0:33 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids", "nonsense", " - cgroup2 "]
+        {
+            assert_eq!(mount_of_unified(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_part_of_the_hierarchy_is_not_the_whole() {
+        let cgroups = Cgroups::new("/proc".into());
+        let whole = cgroups.mount().unwrap();
+        let part =
+            fs::read_dir(&whole).unwrap().flatten().map(|entry| entry.path()).find(|path| path.is_dir());
+        assert!(is_whole(&whole) && part.is_none_or(|part| !is_whole(&part)));
     }
 }

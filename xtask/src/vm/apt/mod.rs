@@ -12,18 +12,18 @@ use super::architecture::Architecture;
 use crate::command;
 
 /// The release whose programs and libraries guests get.
-const RELEASE: &str = "bookworm";
+pub(crate) const RELEASE: &str = "bookworm";
 
 /// An apt with its own sources, lists, cache and idea of what is installed (nothing), so that the machine's are
 /// neither used nor changed.
-pub(super) struct PrivateApt {
+pub(crate) struct PrivateApt {
     directory: PathBuf,
     architecture: Architecture,
 }
 
 impl PrivateApt {
     /// With lists as they are at the mirror now.
-    pub(super) fn new(root: &Path, architecture: Architecture) -> Result<Self> {
+    pub(crate) fn new(root: &Path, architecture: Architecture) -> Result<Self> {
         let apt = Self { directory: architecture.directory(root).join("apt"), architecture };
         for needed in ["sources", "lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(apt.directory.join(needed))?;
@@ -43,8 +43,8 @@ impl PrivateApt {
         Ok(names.lines().map(str::to_owned).collect())
     }
 
-    /// Unpacks packages, each `name` or `name=version`, without what they depend on.
-    pub(super) fn unpack(&self, packages: &[&str], into: &Path) -> Result<()> {
+    /// Unpacks packages, each `name`, `name=version` or `name/release`, without what they depend on.
+    pub(crate) fn unpack(&self, packages: &[&str], into: &Path) -> Result<()> {
         let archives = self.empty_archives()?;
         let mut download = self.command("apt-get");
         command::output(download.arg("download").args(packages).current_dir(&archives))?;
@@ -91,7 +91,7 @@ impl PrivateApt {
 }
 
 /// Fills a directory with `fill`, or leaves none: what is fetched half must not look like the whole.
-pub(super) fn directory_once(directory: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+pub(crate) fn directory_once(directory: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     if directory.exists() {
         return Ok(());
     }
