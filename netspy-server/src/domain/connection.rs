@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Close, Process, Traffic, errno_name};
 
 /// One end of a connection or packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Endpoint {
     /// Address; a v4-mapped IPv6 address is kept as it is, see [`Endpoint::canonical`].
     pub ip: IpAddr,

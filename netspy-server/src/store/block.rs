@@ -1,13 +1,17 @@
 //! Blocks: instead of an index entry per row, a short summary per two thousand rows, by which whole blocks are
 //! counted or passed over.
 //!
-//! A block is a stretch of ids. It knows the wall times that its rows lie between, when the last of them changed, and how
-//! many rows it has of each process and class (for connections direction and verdict, for drops the cause). Ids grow with time, so that a
-//! new row nearly always goes into the last block; wall time may be stepped, so that blocks may overlap in it.
+//! A block is a stretch of ids. It knows the wall times that its rows lie between, when the last of them changed, how
+//! many rows it has of each process and class (for connections direction and verdict, for drops the cause), and which they are
+//! where a process has few. Ids grow with time, so that a new row nearly always goes into the last block; wall time may be
+//! stepped, so that blocks may overlap in it. Summaries of many blocks are in [`super::segment`].
 
 use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::packed::{Numbers, put};
+use super::segment::{self, Late};
 
 /// A table that is divided into blocks.
 #[derive(Clone, Copy, Debug)]
@@ -16,13 +20,19 @@ pub(super) struct Table {
     pub(super) rows: &'static str,
     /// The table of its blocks.
     pub(super) blocks: &'static str,
+    /// The table of its segments.
+    pub(super) segments: &'static str,
 }
 
-pub(super) const CONNECTIONS: Table = Table { rows: "connections", blocks: "connection_blocks" };
-pub(super) const DROPS: Table = Table { rows: "drops", blocks: "drop_blocks" };
+pub(super) const CONNECTIONS: Table =
+    Table { rows: "connections", blocks: "connection_blocks", segments: "connection_segments" };
+pub(super) const DROPS: Table = Table { rows: "drops", blocks: "drop_blocks", segments: "drop_segments" };
 
 /// Rows in a block, about: late ones may make it larger.
 pub(super) const BLOCK_ROWS: u32 = 2_000;
+
+/// A block knows the ids of a process's rows where they are no more than this.
+const FEW: usize = 8;
 
 /// What a block learns of a row.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +46,54 @@ pub(super) struct Entry {
     pub(super) class: u32,
 }
 
+/// The rows of one process in a block.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Rows {
+    /// How many, by class; none of them 0.
+    classes: Vec<(u32, u32)>,
+    /// Their ids, rising, where they are few.
+    ids: Option<Vec<i64>>,
+}
+
+impl Rows {
+    fn none() -> Self {
+        Self { classes: Vec::new(), ids: Some(Vec::new()) }
+    }
+
+    fn add(&mut self, id: i64, class: u32) {
+        count(&mut self.classes, class, 1);
+        self.ids = self.ids.take().filter(|ids| ids.len() < FEW).map(|mut ids| {
+            ids.insert(ids.partition_point(|before| *before < id), id);
+            ids
+        });
+    }
+
+    fn remove(&mut self, id: i64, class: u32) {
+        uncount(&mut self.classes, class);
+        if let Some(ids) = &mut self.ids {
+            ids.retain(|one| *one != id);
+        }
+    }
+}
+
+/// Adds to the rows of a class, which are rising by class.
+pub(super) fn count(classes: &mut Vec<(u32, u32)>, class: u32, rows: u32) {
+    match classes.binary_search_by_key(&class, |(class, _)| *class) {
+        Ok(at) => classes[at].1 += rows,
+        Err(at) => classes.insert(at, (class, rows)),
+    }
+}
+
+/// Takes one off the rows of a class.
+pub(super) fn uncount(classes: &mut Vec<(u32, u32)>, class: u32) {
+    if let Ok(at) = classes.binary_search_by_key(&class, |(class, _)| *class) {
+        classes[at].1 -= 1;
+        if classes[at].1 == 0 {
+            classes.remove(at);
+        }
+    }
+}
+
 /// A stretch of rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Block {
@@ -45,10 +103,18 @@ pub(super) struct Block {
     pub(super) wall_ns: (i64, i64),
     /// The latest moment at which a row began, was decided or ended, ns since 1970.
     changed_ns: i64,
-    /// Rows by process and class; a process of 0 is nobody.
-    entries: BTreeMap<(u32, u32), u32>,
+    /// By process; 0 is nobody.
+    processes: BTreeMap<u32, Rows>,
     rows: u32,
     changed: bool,
+}
+
+/// Its summary, as it is stored.
+struct Encoded {
+    classes: Vec<u8>,
+    processes: Vec<u8>,
+    few: Vec<u8>,
+    entries: Vec<u8>,
 }
 
 impl Block {
@@ -57,7 +123,7 @@ impl Block {
             ids: (id, id),
             wall_ns: (entry.wall_ns, entry.wall_ns),
             changed_ns: entry.changed_ns,
-            entries: BTreeMap::new(),
+            processes: BTreeMap::new(),
             rows: 0,
             changed: true,
         }
@@ -67,103 +133,102 @@ impl Block {
         self.ids.1 = self.ids.1.max(id);
         self.wall_ns = (self.wall_ns.0.min(entry.wall_ns), self.wall_ns.1.max(entry.wall_ns));
         self.changed_ns = self.changed_ns.max(entry.changed_ns);
-        *self.entries.entry((entry.process, entry.class)).or_default() += 1;
+        self.processes.entry(entry.process).or_insert_with(Rows::none).add(id, entry.class);
         (self.rows, self.changed) = (self.rows + 1, true);
     }
 
-    fn remove(&mut self, process: u32, class: u32) {
-        if let Some(count) = self.entries.get_mut(&(process, class)) {
-            *count -= 1;
+    fn remove(&mut self, id: i64, process: u32, class: u32) {
+        if let Some(rows) = self.processes.get_mut(&process) {
+            rows.remove(id, class);
             (self.rows, self.changed) = (self.rows - 1, true);
-            if *count == 0 {
-                self.entries.remove(&(process, class));
+            if rows.classes.is_empty() {
+                self.processes.remove(&process);
             }
         }
     }
 
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        let entries: BTreeMap<_, _> = entries(row.get_ref(5)?.as_blob()?)
-            .map(|(process, class, rows)| ((process, class), rows))
-            .collect();
-        Ok(Self {
+        let mut block = Self {
             ids: (row.get(0)?, row.get(1)?),
             wall_ns: (row.get(2)?, row.get(3)?),
             changed_ns: row.get(4)?,
-            rows: entries.values().sum(),
-            entries,
+            processes: BTreeMap::new(),
+            rows: 0,
             changed: false,
-        })
-    }
-
-    /// Its summary, the most useful first: rows by class, which processes there are, and rows by both.
-    fn encoded(&self) -> [Vec<u8>; 3] {
-        let (mut classes, mut processes, mut entries) = (BTreeMap::<u32, u32>::new(), Vec::new(), Vec::new());
-        let mut before = 0;
-        for ((process, class), rows) in &self.entries {
-            *classes.entry(*class).or_default() += rows;
-            if *process != before || processes.is_empty() {
-                put_number(&mut processes, process - before);
-            }
-            for number in [process - before, *class, *rows] {
-                put_number(&mut entries, number);
-            }
-            before = *process;
+        };
+        for (process, class, rows) in entries(row.get_ref(5)?.as_blob()?) {
+            count(&mut block.processes.entry(process).or_default().classes, class, rows);
+            block.rows += rows;
         }
-        let classes = classes.iter().flat_map(|(class, rows)| [*class, *rows]);
-        [encoded_numbers(classes), processes, entries]
+        for (process, ids) in few(row.get_ref(6)?.as_blob()?, block.ids.0) {
+            block.processes.entry(process).or_default().ids = Some(ids);
+        }
+        Ok(block)
     }
-}
 
-fn encoded_numbers(numbers: impl Iterator<Item = u32>) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    numbers.for_each(|number| put_number(&mut bytes, number));
-    bytes
+    fn encoded(&self) -> Encoded {
+        let mut all = Vec::new();
+        let (mut processes, mut few, mut entries) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut before, mut few_before) = (0, 0);
+        for (process, rows) in &self.processes {
+            put(&mut processes, process - before);
+            for (class, of_class) in &rows.classes {
+                count(&mut all, *class, *of_class);
+                for number in [process - before, *class, *of_class] {
+                    put(&mut entries, number);
+                }
+                before = *process;
+            }
+            if let Some(ids) = &rows.ids {
+                for number in [process - few_before, ids.len() as u32] {
+                    put(&mut few, number);
+                }
+                few_before = *process;
+                let mut last = self.ids.0;
+                for id in ids {
+                    put(&mut few, id.wrapping_sub(last).cast_unsigned());
+                    last = *id;
+                }
+            }
+        }
+        let mut classes = Vec::new();
+        all.iter().flat_map(|(class, rows)| [*class, *rows]).for_each(|number| put(&mut classes, number));
+        Encoded { classes, processes, few, entries }
+    }
 }
 
 /// Rows of a block by class. What is damaged ends it.
 pub(super) fn classes(bytes: &[u8]) -> impl Iterator<Item = (u32, u32)> {
-    let mut rest = bytes;
-    std::iter::from_fn(move || Some((take_number(&mut rest)?, take_number(&mut rest)?)))
+    let mut rest = Numbers(bytes);
+    std::iter::from_fn(move || Some((rest.short()?, rest.short()?)))
 }
 
 /// The processes of a block, rising. What is damaged ends it.
 pub(super) fn processes(bytes: &[u8]) -> impl Iterator<Item = u32> {
-    let (mut rest, mut process) = (bytes, 0_u32);
-    std::iter::from_fn(move || {
-        process = process.checked_add(take_number(&mut rest)?)?;
-        Some(process)
-    })
+    let (mut rest, mut process) = (Numbers(bytes), 0);
+    std::iter::from_fn(move || rest.rising(&mut process))
 }
 
 /// Rows of a block by process and class, by rising process. What is damaged ends it.
 pub(super) fn entries(bytes: &[u8]) -> impl Iterator<Item = (u32, u32, u32)> {
-    let (mut rest, mut process) = (bytes, 0_u32);
+    let (mut rest, mut process) = (Numbers(bytes), 0);
+    std::iter::from_fn(move || Some((rest.rising(&mut process)?, rest.short()?, rest.short()?)))
+}
+
+/// The rows of those processes that have few in a block that begins with this id; processes and ids rise. What is damaged
+/// ends it.
+pub(super) fn few(bytes: &[u8], first_id: i64) -> impl Iterator<Item = (u32, Vec<i64>)> {
+    let (mut rest, mut process) = (Numbers(bytes), 0);
     std::iter::from_fn(move || {
-        process = process.checked_add(take_number(&mut rest)?)?;
-        Some((process, take_number(&mut rest)?, take_number(&mut rest)?))
-    })
-}
-
-/// Seven bits a byte, the lowest first; the eighth says that more follow.
-fn put_number(bytes: &mut Vec<u8>, mut number: u32) {
-    while number >= 0x80 {
-        bytes.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    bytes.push(number as u8);
-}
-
-fn take_number(rest: &mut &[u8]) -> Option<u32> {
-    let mut number = 0;
-    for shift in (0..32).step_by(7) {
-        let (byte, after) = rest.split_first()?;
-        *rest = after;
-        number |= u32::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(number);
+        let (process, length) = (rest.rising(&mut process)?, rest.short()?);
+        let mut id = first_id;
+        let mut ids = Vec::with_capacity(FEW);
+        for _ in 0..length {
+            id = id.wrapping_add(rest.long()?.cast_signed());
+            ids.push(id);
         }
-    }
-    None
+        Some((process, ids))
+    })
 }
 
 /// The blocks of a table while a batch is written.
@@ -173,11 +238,19 @@ pub(super) struct Blocks<'a> {
     /// Those that the batch touches, by first id, and the last of all.
     loaded: BTreeMap<i64, Block>,
     newest: Option<i64>,
+    /// First id of the last block that a segment has.
+    sealed: i64,
+    /// What changes in blocks up to that one.
+    late: Vec<Late>,
+    /// Whether there is a block that the file does not have.
+    begun: bool,
 }
 
 impl<'a> Blocks<'a> {
     pub(super) fn of(file: &'a Connection, table: Table) -> rusqlite::Result<Self> {
-        let mut blocks = Self { file, table, loaded: BTreeMap::new(), newest: None };
+        let sealed = segment::sealed(file, table)?;
+        let (loaded, late) = (BTreeMap::new(), Vec::new());
+        let mut blocks = Self { file, table, loaded, newest: None, sealed, late, begun: false };
         if let Some(last) = blocks.load(i64::MAX)? {
             blocks.newest = Some(last.ids.1);
             blocks.loaded.insert(last.ids.0, last);
@@ -200,6 +273,8 @@ impl<'a> Blocks<'a> {
             }
         } else if let Some(block) = self.with(id)? {
             block.add(id, entry);
+            let block = block.ids.0;
+            self.note(Late { block, before: None, now: entry });
         } else {
             self.begin(id, entry);
         }
@@ -210,15 +285,26 @@ impl<'a> Blocks<'a> {
         let mut block = Block::beginning_with(id, entry);
         block.add(id, entry);
         self.loaded.insert(id, block);
+        self.begun = true;
     }
 
     /// A row that had this process and class has changed.
     pub(super) fn replace(&mut self, id: i64, before: (u32, u32), entry: Entry) -> rusqlite::Result<()> {
         if let Some(block) = self.with(id)? {
-            block.remove(before.0, before.1);
+            block.remove(id, before.0, before.1);
             block.add(id, entry);
+            let block = block.ids.0;
+            if before != (entry.process, entry.class) {
+                self.note(Late { block, before: Some(before), now: entry });
+            }
         }
         Ok(())
+    }
+
+    fn note(&mut self, late: Late) {
+        if late.block <= self.sealed {
+            self.late.push(late);
+        }
     }
 
     /// The last block that begins at or before `id`.
@@ -245,8 +331,8 @@ impl<'a> Blocks<'a> {
     /// The last block in the file that begins at or before `id`.
     fn load(&self, id: i64) -> rusqlite::Result<Option<Block>> {
         let sql = format!(
-            "SELECT first_id, last_id, wall_first_ns, wall_last_ns, changed_ns, entries FROM {} WHERE first_id <= ?1
-             ORDER BY first_id DESC LIMIT 1",
+            "SELECT first_id, last_id, wall_first_ns, wall_last_ns, changed_ns, entries, few FROM {}
+             WHERE first_id <= ?1 ORDER BY first_id DESC LIMIT 1",
             self.table.blocks
         );
         self.file.prepare_cached(&sql)?.query_row([id], Block::read).optional()
@@ -254,18 +340,20 @@ impl<'a> Blocks<'a> {
 
     /// Writes what has changed.
     pub(super) fn flush(self) -> rusqlite::Result<()> {
-        let sql =
-            format!("INSERT OR REPLACE INTO {} VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)", self.table.blocks);
+        let sql = format!(
+            "INSERT OR REPLACE INTO {} VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            self.table.blocks
+        );
         let mut put = self.file.prepare_cached(&sql)?;
         for block in self.loaded.values().filter(|block| block.changed) {
-            let (ids, wall_ns) = (block.ids, block.wall_ns);
-            let [classes, processes, entries] = block.encoded();
-            let changed_ns = block.changed_ns;
+            let (ids, wall_ns, changed_ns) = (block.ids, block.wall_ns, block.changed_ns);
+            let Encoded { classes, processes, few, entries } = block.encoded();
             put.execute(params![
-                ids.0, ids.1, wall_ns.0, wall_ns.1, changed_ns, classes, processes, entries
+                ids.0, ids.1, wall_ns.0, wall_ns.1, changed_ns, classes, processes, few, entries
             ])?;
         }
-        Ok(())
+        segment::adjust(self.file, self.table, &self.late)?;
+        if self.begun { segment::seal(self.file, self.table, self.sealed) } else { Ok(()) }
     }
 }
 
@@ -277,27 +365,51 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_summary_comes_back(rows in prop::collection::vec((any::<u32>(), any::<u32>()), 0..50)) {
+        fn a_summary_comes_back(
+            rows in prop::collection::vec((any::<i64>(), 0_u32..20, 0_u32..4, any::<bool>()), 0..200),
+        ) {
             let entry = Entry { wall_ns: 1, changed_ns: 1, process: 0, class: 0 };
-            let mut block = Block::beginning_with(1, entry);
-            for (process, class) in &rows {
-                block.add(1, Entry { process: *process, class: *class, ..entry });
+            let mut block = Block::beginning_with(i64::MIN, entry);
+            let (mut ids, mut counts) = (BTreeMap::<u32, Vec<i64>>::new(), BTreeMap::<_, u32>::new());
+            for (id, process, class, stays) in rows {
+                block.add(id, Entry { process, class, ..entry });
+                if stays {
+                    ids.entry(process).or_default().push(id);
+                    *counts.entry((process, class)).or_default() += 1;
+                } else {
+                    block.remove(id, process, class);
+                }
             }
-            let [by_class, of, by_both] = block.encoded();
-            let read: Vec<_> = entries(&by_both).collect();
-            let written: Vec<_> =
-                block.entries.iter().map(|((process, class), rows)| (*process, *class, *rows)).collect();
-            prop_assert_eq!(&read, &written);
-            let mut named: Vec<_> = written.iter().map(|entry| entry.0).collect();
-            named.dedup();
-            prop_assert_eq!(processes(&of).collect::<Vec<_>>(), named);
-            let counted: u32 = classes(&by_class).map(|(_, count)| count).sum();
-            prop_assert_eq!(counted as usize, rows.len());
+            for ids in ids.values_mut() { ids.sort_unstable(); }
+            let encoded = block.encoded();
+            let read: Vec<_> = entries(&encoded.entries).map(|(process, class, rows)| ((process, class), rows)).collect();
+            prop_assert_eq!(read, counts.iter().map(|(key, rows)| (*key, *rows)).collect::<Vec<_>>());
+            prop_assert_eq!(processes(&encoded.processes).collect::<Vec<_>>(), ids.keys().copied().collect::<Vec<_>>());
+            let counted: u32 = classes(&encoded.classes).map(|(_, count)| count).sum();
+            prop_assert_eq!(counted, counts.values().sum::<u32>());
+            let known: BTreeMap<_, _> = few(&encoded.few, i64::MIN).collect();
+            for (process, known) in &known {
+                prop_assert_eq!(known, &ids[process]);
+            }
+            for (process, ids) in ids.iter().filter(|(process, _)| !known.contains_key(process)) {
+                prop_assert!(block.processes[process].ids.is_none(), "{} rows", ids.len());
+            }
         }
 
         #[test]
         fn damage_ends_a_summary(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
             prop_assert!(entries(&bytes).count() <= 34);
+            prop_assert!(few(&bytes, 0).count() <= 50);
         }
+    }
+
+    #[test]
+    fn the_rows_of_a_process_are_known_while_they_are_few() {
+        let entry = Entry { wall_ns: 1, changed_ns: 1, process: 5, class: 0 };
+        let mut block = Block::beginning_with(1, entry);
+        (1..=FEW as i64).for_each(|id| block.add(id, entry));
+        assert_eq!(few(&block.encoded().few, 1).collect::<Vec<_>>(), [(5, (1..=FEW as i64).collect())]);
+        block.add(99, entry);
+        assert_eq!(few(&block.encoded().few, 1).count(), 0);
     }
 }

@@ -6,7 +6,7 @@ use rusqlite::types::FromSql;
 use rusqlite::{Connection, Row, Transaction, TransactionBehavior};
 
 use super::row::{cannot_read, unreadable};
-use super::schema::{BLOCKS, TABLES, VERSION};
+use super::schema::{VERSION, all_tables};
 use super::write::{Known, write_batches};
 use crate::domain::{
     self, Attribution, Batch, Close, Direction, Ending, Endpoint, HistoryError, Identity, Outcome,
@@ -22,7 +22,7 @@ pub(super) fn migrate(file: &mut Connection) -> Result<(), HistoryError> {
     let moving = file.transaction_with_behavior(TransactionBehavior::Immediate).map_err(cannot_read)?;
     let rename = "ALTER TABLE connections RENAME TO old_connections; ALTER TABLE drops RENAME TO old_drops;
                   ALTER TABLE losses RENAME TO old_losses; DROP INDEX losses_by_time;";
-    moving.execute_batch(&format!("{rename} {TABLES} {BLOCKS}")).map_err(cannot_read)?;
+    moving.execute_batch(&format!("{rename} {}", all_tables())).map_err(cannot_read)?;
     let mut known = Known::default();
     move_rows(&moving, "old_connections", connection, |rows| {
         write_batches(&moving, &mut known, &[Batch { connections: rows, ..Batch::default() }]).map(drop)
