@@ -3,8 +3,8 @@
 //!
 //! A block is a stretch of ids. It knows the wall times that its rows lie between, when the last of them changed, how
 //! many rows it has of each process and class (for connections direction and verdict, for drops the cause), and which they are
-//! where a process has few. Ids grow with time, so that a new row nearly always goes into the last block; wall time may be
-//! stepped, so that blocks may overlap in it. Summaries of many blocks are in [`super::segment`].
+//! where a process has few; the same of each port of the other end. Ids grow with time, so that a new row nearly always goes into
+//! the last block; wall time may be stepped, so that blocks may overlap in it. Summaries of many blocks are in [`super::segment`].
 
 use std::collections::BTreeMap;
 
@@ -31,8 +31,17 @@ pub(super) const DROPS: Table = Table { rows: "drops", blocks: "drop_blocks", se
 /// Rows in a block, about: late ones may make it larger.
 pub(super) const BLOCK_ROWS: u32 = 2_000;
 
-/// A block knows the ids of a process's rows where they are no more than this.
+/// A block knows the ids of the rows of a process or port where they are no more than this.
 const FEW: usize = 8;
+
+/// By what rows are told apart, besides their class: the process, 0 for nobody, and the port of the other end, [`NO_PORT`]
+/// where it has none or neither end is known to be the other one.
+pub(super) type Of = [u32; 2];
+/// The place of the process in it.
+pub(super) const PROCESS: usize = 0;
+/// The place of the port.
+pub(super) const PORT: usize = 1;
+pub(super) const NO_PORT: u32 = 1 << 16;
 
 /// What a block learns of a row.
 #[derive(Clone, Copy, Debug)]
@@ -41,12 +50,11 @@ pub(super) struct Entry {
     pub(super) wall_ns: i64,
     /// When it began, was decided or ended, whichever came last; ns since 1970.
     pub(super) changed_ns: i64,
-    /// 0 is nobody.
-    pub(super) process: u32,
+    pub(super) of: Of,
     pub(super) class: u32,
 }
 
-/// The rows of one process in a block.
+/// The rows of one process or port in a block.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Rows {
     /// How many, by class; none of them 0.
@@ -103,16 +111,16 @@ pub(super) struct Block {
     pub(super) wall_ns: (i64, i64),
     /// The latest moment at which a row began, was decided or ended, ns since 1970.
     changed_ns: i64,
-    /// By process; 0 is nobody.
-    processes: BTreeMap<u32, Rows>,
+    /// By process, and by port.
+    by: [BTreeMap<u32, Rows>; 2],
     rows: u32,
     changed: bool,
 }
 
-/// Its summary, as it is stored.
+/// What a block says by process or by port, as it is stored.
+#[derive(Default)]
 struct Encoded {
-    classes: Vec<u8>,
-    processes: Vec<u8>,
+    values: Vec<u8>,
     few: Vec<u8>,
     entries: Vec<u8>,
 }
@@ -123,7 +131,7 @@ impl Block {
             ids: (id, id),
             wall_ns: (entry.wall_ns, entry.wall_ns),
             changed_ns: entry.changed_ns,
-            processes: BTreeMap::new(),
+            by: Default::default(),
             rows: 0,
             changed: true,
         }
@@ -133,18 +141,22 @@ impl Block {
         self.ids.1 = self.ids.1.max(id);
         self.wall_ns = (self.wall_ns.0.min(entry.wall_ns), self.wall_ns.1.max(entry.wall_ns));
         self.changed_ns = self.changed_ns.max(entry.changed_ns);
-        self.processes.entry(entry.process).or_insert_with(Rows::none).add(id, entry.class);
+        for (by, value) in self.by.iter_mut().zip(entry.of) {
+            by.entry(value).or_insert_with(Rows::none).add(id, entry.class);
+        }
         (self.rows, self.changed) = (self.rows + 1, true);
     }
 
-    fn remove(&mut self, id: i64, process: u32, class: u32) {
-        if let Some(rows) = self.processes.get_mut(&process) {
-            rows.remove(id, class);
-            (self.rows, self.changed) = (self.rows - 1, true);
-            if rows.classes.is_empty() {
-                self.processes.remove(&process);
+    fn remove(&mut self, id: i64, of: Of, class: u32) {
+        for (by, value) in self.by.iter_mut().zip(of) {
+            if let Some(rows) = by.get_mut(&value) {
+                rows.remove(id, class);
+                if rows.classes.is_empty() {
+                    by.remove(&value);
+                }
             }
         }
+        (self.rows, self.changed) = (self.rows.saturating_sub(1), true);
     }
 
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -152,48 +164,58 @@ impl Block {
             ids: (row.get(0)?, row.get(1)?),
             wall_ns: (row.get(2)?, row.get(3)?),
             changed_ns: row.get(4)?,
-            processes: BTreeMap::new(),
-            rows: 0,
+            by: Default::default(),
+            rows: classes(row.get_ref(5)?.as_blob()?).map(|(_, rows)| rows).sum(),
             changed: false,
         };
-        for (process, class, rows) in entries(row.get_ref(5)?.as_blob()?) {
-            count(&mut block.processes.entry(process).or_default().classes, class, rows);
-            block.rows += rows;
-        }
-        for (process, ids) in few(row.get_ref(6)?.as_blob()?, block.ids.0) {
-            block.processes.entry(process).or_default().ids = Some(ids);
+        for (at, by) in block.by.iter_mut().enumerate() {
+            for (value, class, rows) in entries(row.get_ref(6 + 2 * at)?.as_blob()?) {
+                count(&mut by.entry(value).or_default().classes, class, rows);
+            }
+            for (value, ids) in few(row.get_ref(7 + 2 * at)?.as_blob()?, block.ids.0) {
+                by.entry(value).or_default().ids = Some(ids);
+            }
         }
         Ok(block)
     }
 
-    fn encoded(&self) -> Encoded {
+    /// Rows by class.
+    fn classes(&self) -> Vec<u8> {
         let mut all = Vec::new();
-        let (mut processes, mut few, mut entries) = (Vec::new(), Vec::new(), Vec::new());
+        for (class, rows) in self.by[PROCESS].values().flat_map(|rows| &rows.classes) {
+            count(&mut all, *class, *rows);
+        }
+        let mut bytes = Vec::new();
+        for number in all.into_iter().flat_map(|(class, rows)| [class, rows]) {
+            put(&mut bytes, number);
+        }
+        bytes
+    }
+
+    fn encoded(&self, by: usize) -> Encoded {
+        let mut encoded = Encoded::default();
         let (mut before, mut few_before) = (0, 0);
-        for (process, rows) in &self.processes {
-            put(&mut processes, process - before);
+        for (value, rows) in &self.by[by] {
+            put(&mut encoded.values, value - before);
             for (class, of_class) in &rows.classes {
-                count(&mut all, *class, *of_class);
-                for number in [process - before, *class, *of_class] {
-                    put(&mut entries, number);
+                for number in [value - before, *class, *of_class] {
+                    put(&mut encoded.entries, number);
                 }
-                before = *process;
+                before = *value;
             }
             if let Some(ids) = &rows.ids {
-                for number in [process - few_before, ids.len() as u32] {
-                    put(&mut few, number);
+                for number in [value - few_before, ids.len() as u32] {
+                    put(&mut encoded.few, number);
                 }
-                few_before = *process;
+                few_before = *value;
                 let mut last = self.ids.0;
                 for id in ids {
-                    put(&mut few, id.wrapping_sub(last).cast_unsigned());
+                    put(&mut encoded.few, id.wrapping_sub(last).cast_unsigned());
                     last = *id;
                 }
             }
         }
-        let mut classes = Vec::new();
-        all.iter().flat_map(|(class, rows)| [*class, *rows]).for_each(|number| put(&mut classes, number));
-        Encoded { classes, processes, few, entries }
+        encoded
     }
 }
 
@@ -203,31 +225,30 @@ pub(super) fn classes(bytes: &[u8]) -> impl Iterator<Item = (u32, u32)> {
     std::iter::from_fn(move || Some((rest.short()?, rest.short()?)))
 }
 
-/// The processes of a block, rising. What is damaged ends it.
-pub(super) fn processes(bytes: &[u8]) -> impl Iterator<Item = u32> {
-    let (mut rest, mut process) = (Numbers(bytes), 0);
-    std::iter::from_fn(move || rest.rising(&mut process))
+/// The processes or ports of a block, rising. What is damaged ends it.
+pub(super) fn values(bytes: &[u8]) -> impl Iterator<Item = u32> {
+    let (mut rest, mut value) = (Numbers(bytes), 0);
+    std::iter::from_fn(move || rest.rising(&mut value))
 }
 
-/// Rows of a block by process and class, by rising process. What is damaged ends it.
+/// Rows of a block by process or port and class, by rising process or port. What is damaged ends it.
 pub(super) fn entries(bytes: &[u8]) -> impl Iterator<Item = (u32, u32, u32)> {
-    let (mut rest, mut process) = (Numbers(bytes), 0);
-    std::iter::from_fn(move || Some((rest.rising(&mut process)?, rest.short()?, rest.short()?)))
+    let (mut rest, mut value) = (Numbers(bytes), 0);
+    std::iter::from_fn(move || Some((rest.rising(&mut value)?, rest.short()?, rest.short()?)))
 }
 
-/// The rows of those processes that have few in a block that begins with this id; processes and ids rise. What is damaged
-/// ends it.
+/// The rows of those processes or ports that have few in a block that begins with this id; both rise. What is damaged ends it.
 pub(super) fn few(bytes: &[u8], first_id: i64) -> impl Iterator<Item = (u32, Vec<i64>)> {
-    let (mut rest, mut process) = (Numbers(bytes), 0);
+    let (mut rest, mut value) = (Numbers(bytes), 0);
     std::iter::from_fn(move || {
-        let (process, length) = (rest.rising(&mut process)?, rest.short()?);
+        let (value, length) = (rest.rising(&mut value)?, rest.short()?);
         let mut id = first_id;
         let mut ids = Vec::with_capacity(FEW);
         for _ in 0..length {
             id = id.wrapping_add(rest.long()?.cast_signed());
             ids.push(id);
         }
-        Some((process, ids))
+        Some((value, ids))
     })
 }
 
@@ -288,13 +309,13 @@ impl<'a> Blocks<'a> {
         self.begun = true;
     }
 
-    /// A row that had this process and class has changed.
-    pub(super) fn replace(&mut self, id: i64, before: (u32, u32), entry: Entry) -> rusqlite::Result<()> {
+    /// A row that was this has changed.
+    pub(super) fn replace(&mut self, id: i64, before: (Of, u32), entry: Entry) -> rusqlite::Result<()> {
         if let Some(block) = self.with(id)? {
             block.remove(id, before.0, before.1);
             block.add(id, entry);
             let block = block.ids.0;
-            if before != (entry.process, entry.class) {
+            if before != (entry.of, entry.class) {
                 self.note(Late { block, before: Some(before), now: entry });
             }
         }
@@ -331,8 +352,8 @@ impl<'a> Blocks<'a> {
     /// The last block in the file that begins at or before `id`.
     fn load(&self, id: i64) -> rusqlite::Result<Option<Block>> {
         let sql = format!(
-            "SELECT first_id, last_id, wall_first_ns, wall_last_ns, changed_ns, entries, few FROM {}
-             WHERE first_id <= ?1 ORDER BY first_id DESC LIMIT 1",
+            "SELECT first_id, last_id, wall_first_ns, wall_last_ns, changed_ns, classes, process_entries,
+                process_few, port_entries, port_few FROM {} WHERE first_id <= ?1 ORDER BY first_id DESC LIMIT 1",
             self.table.blocks
         );
         self.file.prepare_cached(&sql)?.query_row([id], Block::read).optional()
@@ -341,15 +362,26 @@ impl<'a> Blocks<'a> {
     /// Writes what has changed.
     pub(super) fn flush(self) -> rusqlite::Result<()> {
         let sql = format!(
-            "INSERT OR REPLACE INTO {} VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            "INSERT OR REPLACE INTO {} VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
             self.table.blocks
         );
         let mut put = self.file.prepare_cached(&sql)?;
         for block in self.loaded.values().filter(|block| block.changed) {
             let (ids, wall_ns, changed_ns) = (block.ids, block.wall_ns, block.changed_ns);
-            let Encoded { classes, processes, few, entries } = block.encoded();
+            let (classes, processes, ports) = (block.classes(), block.encoded(PROCESS), block.encoded(PORT));
             put.execute(params![
-                ids.0, ids.1, wall_ns.0, wall_ns.1, changed_ns, classes, processes, few, entries
+                ids.0,
+                ids.1,
+                wall_ns.0,
+                wall_ns.1,
+                changed_ns,
+                classes,
+                processes.values,
+                processes.few,
+                processes.entries,
+                ports.values,
+                ports.few,
+                ports.entries,
             ])?;
         }
         segment::adjust(self.file, self.table, &self.late)?;
@@ -363,37 +395,45 @@ mod tests {
 
     use super::*;
 
+    const ENTRY: Entry = Entry { wall_ns: 1, changed_ns: 1, of: [5, NO_PORT], class: 0 };
+
     proptest! {
         #[test]
         fn a_summary_comes_back(
             rows in prop::collection::vec((any::<i64>(), 0_u32..20, 0_u32..4, any::<bool>()), 0..200),
         ) {
-            let entry = Entry { wall_ns: 1, changed_ns: 1, process: 0, class: 0 };
-            let mut block = Block::beginning_with(i64::MIN, entry);
+            let mut block = Block::beginning_with(i64::MIN, ENTRY);
             let (mut ids, mut counts) = (BTreeMap::<u32, Vec<i64>>::new(), BTreeMap::<_, u32>::new());
             for (id, process, class, stays) in rows {
-                block.add(id, Entry { process, class, ..entry });
+                let of = [process, NO_PORT - process];
+                block.add(id, Entry { of, class, ..ENTRY });
                 if stays {
                     ids.entry(process).or_default().push(id);
                     *counts.entry((process, class)).or_default() += 1;
                 } else {
-                    block.remove(id, process, class);
+                    block.remove(id, of, class);
                 }
             }
-            for ids in ids.values_mut() { ids.sort_unstable(); }
-            let encoded = block.encoded();
-            let read: Vec<_> = entries(&encoded.entries).map(|(process, class, rows)| ((process, class), rows)).collect();
+            for ids in ids.values_mut() {
+                ids.sort_unstable();
+            }
+            let encoded = block.encoded(PROCESS);
+            let read: Vec<_> =
+                entries(&encoded.entries).map(|(process, class, rows)| ((process, class), rows)).collect();
             prop_assert_eq!(read, counts.iter().map(|(key, rows)| (*key, *rows)).collect::<Vec<_>>());
-            prop_assert_eq!(processes(&encoded.processes).collect::<Vec<_>>(), ids.keys().copied().collect::<Vec<_>>());
-            let counted: u32 = classes(&encoded.classes).map(|(_, count)| count).sum();
+            prop_assert_eq!(values(&encoded.values).collect::<Vec<_>>(), ids.keys().copied().collect::<Vec<_>>());
+            let counted: u32 = classes(&block.classes()).map(|(_, count)| count).sum();
             prop_assert_eq!(counted, counts.values().sum::<u32>());
             let known: BTreeMap<_, _> = few(&encoded.few, i64::MIN).collect();
             for (process, known) in &known {
                 prop_assert_eq!(known, &ids[process]);
             }
-            for (process, ids) in ids.iter().filter(|(process, _)| !known.contains_key(process)) {
-                prop_assert!(block.processes[process].ids.is_none(), "{} rows", ids.len());
+            for process in ids.keys().filter(|process| !known.contains_key(process)) {
+                prop_assert!(block.by[PROCESS][process].ids.is_none());
             }
+            let ports: Vec<_> = few(&block.encoded(PORT).few, i64::MIN).collect();
+            let same: Vec<_> = known.into_iter().rev().map(|(process, ids)| (NO_PORT - process, ids)).collect();
+            prop_assert_eq!(ports, same);
         }
 
         #[test]
@@ -405,11 +445,11 @@ mod tests {
 
     #[test]
     fn the_rows_of_a_process_are_known_while_they_are_few() {
-        let entry = Entry { wall_ns: 1, changed_ns: 1, process: 5, class: 0 };
-        let mut block = Block::beginning_with(1, entry);
-        (1..=FEW as i64).for_each(|id| block.add(id, entry));
-        assert_eq!(few(&block.encoded().few, 1).collect::<Vec<_>>(), [(5, (1..=FEW as i64).collect())]);
-        block.add(99, entry);
-        assert_eq!(few(&block.encoded().few, 1).count(), 0);
+        let mut block = Block::beginning_with(1, ENTRY);
+        (1..=FEW as i64).for_each(|id| block.add(id, ENTRY));
+        let known: Vec<_> = few(&block.encoded(PROCESS).few, 1).collect();
+        assert_eq!(known, [(5, (1..=FEW as i64).collect())]);
+        block.add(99, ENTRY);
+        assert_eq!(few(&block.encoded(PROCESS).few, 1).count(), 0);
     }
 }

@@ -26,6 +26,7 @@ mod sums;
 mod top;
 mod troubles;
 mod version2;
+mod version5;
 mod write;
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
 
-use super::block::{Table, classes, entries, few, processes};
+use super::block::{PORT, PROCESS, Table, classes, entries, few, values};
 use super::question::Question;
 use super::row::cannot_read;
 use super::segment;
@@ -18,7 +18,7 @@ pub(super) const PLACEHOLDERS: usize = 4;
 /// More are compared here.
 const FEW_PROCESSES: usize = 32;
 
-/// Where rows of a process and class that are asked for can be, as far as summaries say.
+/// Where rows that are asked for can be, as far as summaries say.
 struct Candidate {
     place: Place,
     wall_ns: (i64, i64),
@@ -60,7 +60,8 @@ fn candidates(file: &Connection, table: Table, question: &Question) -> Result<Ve
     Ok(found)
 }
 
-/// What segments that are all in the window say of the processes that are asked for, and the blocks for which they speak.
+/// What segments that are all in the window say of the processes or ports that are asked for, and the blocks for which they
+/// speak.
 fn in_segments(
     file: &Connection,
     table: Table,
@@ -68,7 +69,7 @@ fn in_segments(
 ) -> Result<(Vec<Candidate>, Vec<Stretch>), HistoryError> {
     let (mut found, mut stretches) = (Vec::new(), Vec::<Stretch>::new());
     // They do not know what has changed in them.
-    let Some(wanted) = question.processes.as_ref().filter(|_| question.changed_since_ns.is_none()) else {
+    let Some(wanted) = question.by().filter(|_| question.changed_since_ns.is_none()) else {
         return Ok((found, stretches));
     };
     let mut follows = false;
@@ -102,12 +103,14 @@ fn is_within(wall_ns: (i64, i64), question: &Question) -> bool {
     question.window.since_ns <= wall_ns.0 && wall_ns.1 <= question.window.until_ns
 }
 
-/// The columns of a block that questions need. The long parts, which no index has, are read only for processes.
-fn columns(question: &Question) -> &'static str {
-    match question.processes {
-        None => "first_id, last_id, wall_first_ns, wall_last_ns, classes",
-        Some(_) => "first_id, last_id, wall_first_ns, wall_last_ns, classes, processes, few, entries",
-    }
+/// The columns of a block that questions need. The long parts, which no index has, are read only for processes and ports.
+fn columns(question: &Question) -> String {
+    let long = match question.by() {
+        Some((PROCESS, _)) => ", processes, process_few, process_entries",
+        Some((PORT, _)) => ", ports, port_few, port_entries",
+        _ => "",
+    };
+    format!("first_id, last_id, wall_first_ns, wall_last_ns, classes{long}")
 }
 
 /// Which blocks the window touches, but for so many stretches of them.
@@ -122,7 +125,7 @@ fn blocks_within(table: Table, question: &Question, stretches: usize) -> String 
     )
 }
 
-/// Rows of a block that match by process and class, by class. Looks at no more of the summary than it must.
+/// Rows of a block that match by process or port and by class, by class. Looks at no more of the summary than it must.
 fn matching(block: &Row<'_>, question: &Question) -> rusqlite::Result<BTreeMap<u32, u64>> {
     let mut rows = BTreeMap::new();
     let mut add = |class: u32, count: u32| {
@@ -130,13 +133,13 @@ fn matching(block: &Row<'_>, question: &Question) -> rusqlite::Result<BTreeMap<u
             *rows.entry(class).or_default() += u64::from(count);
         }
     };
-    let Some(wanted) = &question.processes else {
+    let Some((_, wanted)) = question.by() else {
         classes(part(block, 4)?).for_each(|(class, count)| add(class, count));
         return Ok(rows);
     };
-    let is_wanted = |process: u32| wanted.binary_search(&process).is_ok();
+    let is_wanted = |value: u32| wanted.binary_search(&value).is_ok();
     let last = wanted.last().copied().unwrap_or(0);
-    if processes(part(block, 5)?).take_while(|process| *process <= last).any(is_wanted) {
+    if values(part(block, 5)?).take_while(|value| *value <= last).any(is_wanted) {
         entries(part(block, 7)?)
             .take_while(|entry| entry.0 <= last)
             .filter(|entry| is_wanted(entry.0))
@@ -147,8 +150,8 @@ fn matching(block: &Row<'_>, question: &Question) -> rusqlite::Result<BTreeMap<u
 
 fn candidate(block: &Row<'_>, rows: BTreeMap<u32, u64>, question: &Question) -> rusqlite::Result<Candidate> {
     let ids = (block.get(0)?, block.get(1)?);
-    let known = match &question.processes {
-        Some(wanted) => known(block, ids.0, wanted)?,
+    let known = match question.by() {
+        Some((_, wanted)) => known(block, ids.0, wanted)?,
         None => None,
     };
     let wall_ns = (block.get(2)?, block.get(3)?);
@@ -156,12 +159,12 @@ fn candidate(block: &Row<'_>, rows: BTreeMap<u32, u64>, question: &Question) -> 
     Ok(Candidate { place: Place::Block(ids, known), wall_ns, rows, certain })
 }
 
-/// The ids of the rows of these processes, falling, if the block knows all of them.
+/// The ids of the rows of these processes or ports, falling, if the block knows all of them.
 fn known(block: &Row<'_>, first_id: i64, wanted: &[u32]) -> rusqlite::Result<Option<Vec<i64>>> {
-    let is_wanted = |process: u32| wanted.binary_search(&process).is_ok();
-    let mut unknown = processes(part(block, 5)?).filter(|process| is_wanted(*process)).count();
+    let is_wanted = |value: u32| wanted.binary_search(&value).is_ok();
+    let mut unknown = values(part(block, 5)?).filter(|value| is_wanted(*value)).count();
     let mut all = Vec::new();
-    for (_, ids) in few(part(block, 6)?, first_id).filter(|(process, _)| is_wanted(*process)) {
+    for (_, ids) in few(part(block, 6)?, first_id).filter(|(value, _)| is_wanted(*value)) {
         unknown = unknown.saturating_sub(1);
         all.extend(ids);
     }
@@ -199,7 +202,7 @@ fn scan(
     block: &Place,
     mut take: impl FnMut((i64, i64), u32, &Row<'_>) -> Result<(), HistoryError>,
 ) -> Result<(), HistoryError> {
-    let and = if question.is_of_blocks() { "" } else { " AND " };
+    let and = if question.rows.sql.is_empty() { "" } else { " AND " };
     let sql = format!(
         "SELECT * FROM {} WHERE id BETWEEN ?1 AND ?2 AND wall_ns BETWEEN ?3 AND ?4{}{and}{} ORDER BY id DESC",
         table.rows,

@@ -8,7 +8,7 @@ use std::path::Path;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
 use super::block::{CONNECTIONS, DROPS, Table};
-use super::{segment, version2};
+use super::{version2, version5};
 use crate::domain::HistoryError;
 
 /// `nspy`: marks the file as netspy's (`file(1)` and `PRAGMA application_id` show it).
@@ -171,7 +171,7 @@ CREATE TABLE horizons (
 ";
 
 /// Summaries of a big table's rows, and of its blocks.
-fn summaries(of: Table) -> String {
+pub(super) fn summaries(of: Table) -> String {
     let Table { blocks, segments, .. } = of;
     format!(
         "CREATE TABLE {blocks} (
@@ -182,8 +182,11 @@ fn summaries(of: Table) -> String {
             changed_ns INTEGER NOT NULL,
             classes BLOB NOT NULL,
             processes BLOB NOT NULL,
-            few BLOB NOT NULL,
-            entries BLOB NOT NULL
+            process_few BLOB NOT NULL,
+            process_entries BLOB NOT NULL,
+            ports BLOB NOT NULL,
+            port_few BLOB NOT NULL,
+            port_entries BLOB NOT NULL
         ) STRICT;
         CREATE TABLE {segments} (
             first_block INTEGER PRIMARY KEY,
@@ -191,7 +194,8 @@ fn summaries(of: Table) -> String {
             wall_first_ns INTEGER NOT NULL,
             wall_last_ns INTEGER NOT NULL,
             blocks BLOB NOT NULL,
-            processes BLOB NOT NULL
+            processes BLOB NOT NULL,
+            ports BLOB NOT NULL
         ) STRICT;"
     )
 }
@@ -199,22 +203,6 @@ fn summaries(of: Table) -> String {
 /// All tables of a new file.
 pub(super) fn all_tables() -> String {
     format!("{TABLES} {} {}", summaries(CONNECTIONS), summaries(DROPS))
-}
-
-/// Brings summaries of an earlier version up to date. They did not know which rows a process has, nor, in version 4, when a
-/// block had changed: that may be any time.
-fn renewed(of: Table, version: i32) -> String {
-    let Table { blocks, .. } = of;
-    let changed_ns = if version == 4 { "9223372036854775807" } else { "changed_ns" };
-    format!(
-        "DROP INDEX IF EXISTS {blocks}_by_time;
-        ALTER TABLE {blocks} RENAME TO old_{blocks};
-        {}
-        INSERT INTO {blocks} SELECT first_id, last_id, wall_first_ns, wall_last_ns, {changed_ns}, classes, processes,
-            x'', entries FROM old_{blocks};
-        DROP TABLE old_{blocks};",
-        summaries(of)
-    )
 }
 
 /// Indexes on what a process's identity holds, and of blocks by time with what most questions ask of them, so that those
@@ -284,10 +272,7 @@ fn create_or_check(connection: &mut Connection) -> rusqlite::Result<Found> {
         (APPLICATION, VERSION) => Ok(Found::Usable),
         (APPLICATION, 2) => Ok(Found::Version2),
         (APPLICATION, 4 | 5) => {
-            for table in [CONNECTIONS, DROPS] {
-                transaction.execute_batch(&renewed(table, version))?;
-                segment::seal(&transaction, table, i64::MIN)?;
-            }
+            version5::migrate(&transaction)?;
             transaction.pragma_update(None, "user_version", VERSION)?;
             transaction.commit()?;
             Ok(Found::Usable)

@@ -1,5 +1,5 @@
-//! Segments: one summary for 32 blocks that no longer grow, so that a question about a process need not look at each
-//! of them. It knows in which of its blocks a process has rows, and how many of each class in all.
+//! Segments: one summary for 32 blocks that no longer grow, so that a question about a process or a port need not look at
+//! each of them. It knows in which of its blocks a process or port has rows, and how many of each class in all.
 //!
 //! What changes later in one of its blocks changes the segment in the same transaction. When the first of its blocks is
 //! deleted the segment is, too: the rest are blocks like others.
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::block::{Entry, Table, count, entries, uncount};
+use super::block::{Entry, Of, PORT, PROCESS, Table, count, entries, uncount};
 use super::packed::{Numbers, put};
 
 /// Blocks in a segment: as many as bits in a set of them.
@@ -21,12 +21,12 @@ const LEFT: u32 = 2;
 pub(super) struct Late {
     /// First id of the block.
     pub(super) block: i64,
-    /// Its process and class before; `None` if it is new.
-    pub(super) before: Option<(u32, u32)>,
+    /// What it was, and its class; `None` if it is new.
+    pub(super) before: Option<(Of, u32)>,
     pub(super) now: Entry,
 }
 
-/// The rows of a process.
+/// The rows of a process or port.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Rows {
     /// Bit n: the nth block may have some.
@@ -42,66 +42,72 @@ struct Segment {
     blocks: Vec<i64>,
     /// Earliest and latest wall time, ns since 1970.
     wall_ns: (i64, i64),
-    /// By process; 0 is nobody.
-    processes: BTreeMap<u32, Rows>,
+    /// By process, and by port.
+    by: [BTreeMap<u32, Rows>; 2],
 }
 
 impl Segment {
     fn change(&mut self, late: &Late) {
-        if let Some((process, class)) = late.before
-            && let Some(rows) = self.processes.get_mut(&process)
-        {
-            uncount(&mut rows.classes, class);
-            if rows.classes.is_empty() {
-                self.processes.remove(&process);
-            }
-        }
         let bit = self.blocks.binary_search(&late.block).map_or(0, |at| 1 << at);
-        let rows = self.processes.entry(late.now.process).or_default();
-        rows.blocks |= bit;
-        count(&mut rows.classes, late.now.class, 1);
+        for (at, by) in self.by.iter_mut().enumerate() {
+            if let Some((before, class)) = late.before
+                && let Some(rows) = by.get_mut(&before[at])
+            {
+                uncount(&mut rows.classes, class);
+                if rows.classes.is_empty() {
+                    by.remove(&before[at]);
+                }
+            }
+            let rows = by.entry(late.now.of[at]).or_default();
+            rows.blocks |= bit;
+            count(&mut rows.classes, late.now.class, 1);
+        }
         self.wall_ns = (self.wall_ns.0.min(late.now.wall_ns), self.wall_ns.1.max(late.now.wall_ns));
     }
 
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         let blocks = blocks(row.get(0)?, row.get_ref(1)?.as_blob()?).collect();
-        let mut segment = Self { blocks, wall_ns: (row.get(2)?, row.get(3)?), processes: BTreeMap::new() };
-        let mut rest = Numbers(row.get_ref(4)?.as_blob()?);
-        let mut process = 0;
-        while let Some((of, blocks, classes)) = next(&mut rest, &mut process) {
-            let mut rows = Rows { blocks, classes: Vec::new() };
-            for (class, of_class) in pairs(&mut rest, classes) {
-                count(&mut rows.classes, class, of_class);
+        let mut segment = Self { blocks, wall_ns: (row.get(2)?, row.get(3)?), by: Default::default() };
+        for (at, by) in segment.by.iter_mut().enumerate() {
+            let (mut rest, mut value) = (Numbers(row.get_ref(4 + at)?.as_blob()?), 0);
+            while let Some((of, blocks, classes)) = next(&mut rest, &mut value) {
+                let mut rows = Rows { blocks, classes: Vec::new() };
+                for (class, of_class) in pairs(&mut rest, classes) {
+                    count(&mut rows.classes, class, of_class);
+                }
+                by.insert(of, rows);
             }
-            segment.processes.insert(of, rows);
         }
         Ok(segment)
     }
 
-    /// Its blocks and its processes, as they are stored.
-    fn encoded(&self) -> (Vec<u8>, Vec<u8>) {
-        let (mut blocks, mut processes) = (Vec::new(), Vec::new());
+    /// The first ids of its blocks, but for the first.
+    fn encoded_blocks(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
         for pair in self.blocks.windows(2) {
-            put(&mut blocks, pair[1].wrapping_sub(pair[0]).cast_unsigned());
+            put(&mut bytes, pair[1].wrapping_sub(pair[0]).cast_unsigned());
         }
-        let mut before = 0;
-        for (process, rows) in &self.processes {
-            for number in [process - before, rows.blocks, rows.classes.len() as u32] {
-                put(&mut processes, number);
+        bytes
+    }
+
+    fn encoded(&self, by: usize) -> Vec<u8> {
+        let (mut bytes, mut before) = (Vec::new(), 0);
+        for (value, rows) in &self.by[by] {
+            let classes = rows.classes.iter().flat_map(|(class, rows)| [*class, *rows]);
+            for number in [value - before, rows.blocks, rows.classes.len() as u32].into_iter().chain(classes)
+            {
+                put(&mut bytes, number);
             }
-            for number in rows.classes.iter().flat_map(|(class, rows)| [*class, *rows]) {
-                put(&mut processes, number);
-            }
-            before = *process;
+            before = *value;
         }
-        (blocks, processes)
+        bytes
     }
 
     fn write(&self, file: &Connection, table: Table) -> rusqlite::Result<()> {
         let Some((first, last)) = self.blocks.first().zip(self.blocks.last()) else { return Ok(()) };
-        let sql = format!("INSERT OR REPLACE INTO {} VALUES (?1, ?2, ?3, ?4, ?5, ?6)", table.segments);
-        let (blocks, processes) = self.encoded();
-        let values = params![first, last, self.wall_ns.0, self.wall_ns.1, blocks, processes];
+        let sql = format!("INSERT OR REPLACE INTO {} VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)", table.segments);
+        let (blocks, processes, ports) = (self.encoded_blocks(), self.encoded(PROCESS), self.encoded(PORT));
+        let values = params![first, last, self.wall_ns.0, self.wall_ns.1, blocks, processes, ports];
         file.prepare_cached(&sql)?.execute(values).map(drop)
     }
 }
@@ -114,9 +120,9 @@ fn blocks(first: i64, bytes: &[u8]) -> impl Iterator<Item = i64> {
     })
 }
 
-/// A process, its blocks and how many classes follow. What is damaged ends them.
-fn next(rest: &mut Numbers<'_>, process: &mut u32) -> Option<(u32, u32, u32)> {
-    Some((rest.rising(process)?, rest.short()?, rest.short()?))
+/// A process or port, its blocks and how many classes follow. What is damaged ends them.
+fn next(rest: &mut Numbers<'_>, value: &mut u32) -> Option<(u32, u32, u32)> {
+    Some((rest.rising(value)?, rest.short()?, rest.short()?))
 }
 
 /// So many classes and their rows.
@@ -134,7 +140,7 @@ pub(super) fn sealed(file: &Connection, table: Table) -> rusqlite::Result<i64> {
 /// Takes over what has changed in blocks that are in segments.
 pub(super) fn adjust(file: &Connection, table: Table, late: &[Late]) -> rusqlite::Result<()> {
     let sql = format!(
-        "SELECT first_block, blocks, wall_first_ns, wall_last_ns, processes FROM {}
+        "SELECT first_block, blocks, wall_first_ns, wall_last_ns, processes, ports FROM {}
          WHERE first_block <= ?1 AND last_block >= ?1 ORDER BY first_block DESC LIMIT 1",
         table.segments
     );
@@ -164,8 +170,8 @@ pub(super) fn adjust(file: &Connection, table: Table, late: &[Late]) -> rusqlite
 pub(super) fn seal(file: &Connection, table: Table, mut sealed: i64) -> rusqlite::Result<()> {
     let there = format!("SELECT count(*) FROM (SELECT 1 FROM {} WHERE first_id > ?1 LIMIT ?2)", table.blocks);
     let read = format!(
-        "SELECT first_id, wall_first_ns, wall_last_ns, entries FROM {} WHERE first_id > ?1
-         ORDER BY first_id LIMIT {BLOCKS}",
+        "SELECT first_id, wall_first_ns, wall_last_ns, process_entries, port_entries FROM {}
+         WHERE first_id > ?1 ORDER BY first_id LIMIT {BLOCKS}",
         table.blocks
     );
     while file
@@ -178,10 +184,12 @@ pub(super) fn seal(file: &Connection, table: Table, mut sealed: i64) -> rusqlite
         let mut blocks = statement.query([sealed])?;
         while let Some(block) = blocks.next()? {
             let bit = 1 << segment.blocks.len();
-            for (process, class, of_class) in entries(block.get_ref(3)?.as_blob()?) {
-                let rows = segment.processes.entry(process).or_default();
-                rows.blocks |= bit;
-                count(&mut rows.classes, class, of_class);
+            for (at, by) in segment.by.iter_mut().enumerate() {
+                for (value, class, of_class) in entries(block.get_ref(3 + at)?.as_blob()?) {
+                    let rows = by.entry(value).or_default();
+                    rows.blocks |= bit;
+                    count(&mut rows.classes, class, of_class);
+                }
             }
             sealed = block.get(0)?;
             segment.blocks.push(sealed);
@@ -219,21 +227,22 @@ pub(super) fn places(file: &Connection, table: Table) -> rusqlite::Result<Vec<Pl
     statement.query_map([], place)?.collect()
 }
 
-/// First ids of those blocks of a segment that may have rows of these processes, which rise; `take` gets how many rows they
-/// have of each class.
+/// First ids of those blocks of a segment that may have rows of these processes or ports, which rise; `take` gets how many
+/// rows they have of each class.
 pub(super) fn find(
     file: &Connection,
     table: Table,
     first: i64,
-    wanted: &[u32],
+    (by, wanted): (usize, &[u32]),
     mut take: impl FnMut(u32, u32),
 ) -> rusqlite::Result<Vec<i64>> {
-    let sql = format!("SELECT blocks, processes FROM {} WHERE first_block = ?1", table.segments);
+    let column = ["processes", "ports"][by];
+    let sql = format!("SELECT blocks, {column} FROM {} WHERE first_block = ?1", table.segments);
     let last = wanted.last().copied().unwrap_or(0);
     file.prepare_cached(&sql)?.query_row([first], |row| {
         let mut rest = Numbers(row.get_ref(1)?.as_blob()?);
-        let (mut process, mut found) = (0, 0);
-        while let Some((of, blocks, classes)) = next(&mut rest, &mut process).filter(|next| next.0 <= last) {
+        let (mut value, mut found) = (0, 0);
+        while let Some((of, blocks, classes)) = next(&mut rest, &mut value).filter(|next| next.0 <= last) {
             let is_wanted = wanted.binary_search(&of).is_ok();
             for (class, rows) in pairs(&mut rest, classes) {
                 if is_wanted {

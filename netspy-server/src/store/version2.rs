@@ -166,20 +166,13 @@ fn endpoint(row: &Row<'_>, ip: &str, port: &str) -> Result<Option<Endpoint>, His
 }
 
 fn outcome(row: &Row<'_>) -> Result<Outcome, HistoryError> {
-    Ok(match named(row, "verdict", Verdict::from_name)? {
-        Verdict::Pending => Outcome::Pending,
-        Verdict::Unanswered => Outcome::Unanswered,
-        Verdict::Established => Outcome::Established { latency_ns: unsigned(row, "outcome_ns")? },
-        Verdict::Aborted => Outcome::Aborted { after_ns: unsigned(row, "outcome_ns")? },
-        // The others are words for an errno.
-        Verdict::Refused | Verdict::Reset | Verdict::TimedOut | Verdict::Unreachable | Verdict::Failed => {
-            Outcome::Failed {
-                errno: column(row, "errno")?,
-                stage: named(row, "stage", Stage::from_name)?,
-                after_ns: unsigned(row, "outcome_ns")?,
-            }
-        }
-    })
+    let verdict = named(row, "verdict", Verdict::from_name)?;
+    let stage = match column::<Option<String>>(row, "stage")? {
+        Some(_) => Some(named(row, "stage", Stage::from_name)?),
+        None => None,
+    };
+    let (after_ns, errno) = (optional_unsigned(row, "outcome_ns")?, column(row, "errno")?);
+    Outcome::of_parts(verdict, after_ns, errno, stage).map_err(|part| unreadable(part, &"it is missing"))
 }
 
 fn column<T: FromSql>(row: &Row<'_>, name: &str) -> Result<T, HistoryError> {

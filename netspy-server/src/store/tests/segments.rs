@@ -1,4 +1,4 @@
-//! Questions about processes of a history of many blocks: from summaries of summaries, and as exact as from rows.
+//! Questions about processes and ports of a history of many blocks: from summaries of summaries, and as exact as from rows.
 
 use super::*;
 use crate::domain::End;
@@ -18,6 +18,8 @@ fn row(id: u64) -> Connection {
         if id.is_multiple_of(7) { Outcome::Pending } else { Outcome::Established { latency_ns: 1 } };
     Connection {
         process: process(pid, name, name).into(),
+        direction: if id % 10 < 8 { Direction::Outbound } else { Direction::Inbound },
+        source: end("10.0.0.2", (40_000 + id % 9_000) as u16),
         destination: end("10.0.0.1", (id % 100) as u16),
         ..connection(id, (id ^ 0x155) as i64, outcome)
     }
@@ -28,13 +30,20 @@ fn check(history: &SqliteHistory, rows: &BTreeMap<u64, Connection>) {
     let windows = [(i64::MIN, i64::MAX), (0, 70_000), (1_234, 69_999), (30_000, 40_000), (66_000, i64::MAX)];
     for (since_ns, until_ns) in windows {
         let all = Filter::within(Window { since_ns, until_ns });
-        let port = End { network: None, ports: Some(17..=17) };
+        let to = |ports| End { network: None, ports: Some(ports) };
+        let host = End { network: Some("10.0.0.1/32".parse().unwrap()), ports: Some(3..=4) };
         for filter in [
             Filter { pid: Some(90), ..all.clone() },
             Filter { process: Some("rarest".into()), ..all.clone() },
             Filter { process: Some("some".into()), verdicts: vec![Verdict::Pending], ..all.clone() },
             Filter { process: Some("busy".into()), ..all.clone() },
-            Filter { pid: Some(50), remote: port, ..all.clone() },
+            Filter { pid: Some(50), remote: to(17..=17), ..all.clone() },
+            Filter { remote: to(17..=17), ..all.clone() },
+            Filter { remote: to(44_008..=44_009), ..all.clone() },
+            Filter { remote: to(0..=u16::MAX), ..all.clone() },
+            Filter { remote: to(7..=7), local: to(40_007..=48_999), ..all.clone() },
+            Filter { remote: host, ..all.clone() },
+            Filter { remote: to(44_009..=44_009), verdicts: vec![Verdict::Pending], ..all.clone() },
             Filter { process: Some("nobody".into()), ..all.clone() },
         ] {
             let mut expected: Vec<_> = rows
@@ -71,6 +80,7 @@ fn answers_from_segments_are_those_of_the_rows() {
         Connection { process: process(91, "rarest", "rarest").into(), ..row(10_000) },
         Connection { process: process(90, "rare", "rare").into(), ..row(20_011) },
         Connection { process: process(92, "new", "new").into(), ..row(30_001) },
+        Connection { destination: end("10.0.0.1", 17), ..row(16) },
     ];
     write_connections(&mut sink, &later);
     rows.extend(later.map(|row| (row.id, row)));
@@ -84,6 +94,9 @@ fn answers_from_segments_are_those_of_the_rows() {
     assert_eq!(ids(&history, &named("new")), [30_001]);
     assert_eq!(ids(&history, &named("busy")).len(), 100);
     assert!(history.connection_counts(&named("some")).is_ok());
+    let to = |ports| Filter { remote: End { network: None, ports: Some(ports) }, ..ALL };
+    assert_eq!(ids(&history, &to(10..=17)).len(), 100);
+    assert!(ids(&history, &to(7_777..=7_777)).is_empty());
     assert!(history.connections(&Filter { verdicts: Vec::new(), ..ALL }, 100_000).is_err());
 }
 
