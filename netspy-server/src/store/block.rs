@@ -10,8 +10,9 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::packed::{Numbers, put};
+use super::packed::put;
 use super::segment::{self, Late};
+use super::summary::{Encoded, Rows, classes, count, entries, few};
 
 /// A table that is divided into blocks.
 #[derive(Clone, Copy, Debug)]
@@ -30,9 +31,6 @@ pub(super) const DROPS: Table = Table { rows: "drops", blocks: "drop_blocks", se
 
 /// Rows in a block, about: late ones may make it larger.
 pub(super) const BLOCK_ROWS: u32 = 2_000;
-
-/// A block knows the ids of the rows of a process or port where they are no more than this.
-const FEW: usize = 8;
 
 /// By what rows are told apart, besides their class: the process, 0 for nobody, and the port of the other end, [`NO_PORT`]
 /// where it has none or neither end is known to be the other one.
@@ -54,54 +52,6 @@ pub(super) struct Entry {
     pub(super) class: u32,
 }
 
-/// The rows of one process or port in a block.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Rows {
-    /// How many, by class; none of them 0.
-    classes: Vec<(u32, u32)>,
-    /// Their ids, rising, where they are few.
-    ids: Option<Vec<i64>>,
-}
-
-impl Rows {
-    fn none() -> Self {
-        Self { classes: Vec::new(), ids: Some(Vec::new()) }
-    }
-
-    fn add(&mut self, id: i64, class: u32) {
-        count(&mut self.classes, class, 1);
-        self.ids = self.ids.take().filter(|ids| ids.len() < FEW).map(|mut ids| {
-            ids.insert(ids.partition_point(|before| *before < id), id);
-            ids
-        });
-    }
-
-    fn remove(&mut self, id: i64, class: u32) {
-        uncount(&mut self.classes, class);
-        if let Some(ids) = &mut self.ids {
-            ids.retain(|one| *one != id);
-        }
-    }
-}
-
-/// Adds to the rows of a class, which are rising by class.
-pub(super) fn count(classes: &mut Vec<(u32, u32)>, class: u32, rows: u32) {
-    match classes.binary_search_by_key(&class, |(class, _)| *class) {
-        Ok(at) => classes[at].1 += rows,
-        Err(at) => classes.insert(at, (class, rows)),
-    }
-}
-
-/// Takes one off the rows of a class.
-pub(super) fn uncount(classes: &mut Vec<(u32, u32)>, class: u32) {
-    if let Ok(at) = classes.binary_search_by_key(&class, |(class, _)| *class) {
-        classes[at].1 -= 1;
-        if classes[at].1 == 0 {
-            classes.remove(at);
-        }
-    }
-}
-
 /// A stretch of rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Block {
@@ -115,14 +65,6 @@ pub(super) struct Block {
     by: [BTreeMap<u32, Rows>; 2],
     rows: u32,
     changed: bool,
-}
-
-/// What a block says by process or by port, as it is stored.
-#[derive(Default)]
-struct Encoded {
-    values: Vec<u8>,
-    few: Vec<u8>,
-    entries: Vec<u8>,
 }
 
 impl Block {
@@ -193,63 +135,8 @@ impl Block {
     }
 
     fn encoded(&self, by: usize) -> Encoded {
-        let mut encoded = Encoded::default();
-        let (mut before, mut few_before) = (0, 0);
-        for (value, rows) in &self.by[by] {
-            put(&mut encoded.values, value - before);
-            for (class, of_class) in &rows.classes {
-                for number in [value - before, *class, *of_class] {
-                    put(&mut encoded.entries, number);
-                }
-                before = *value;
-            }
-            if let Some(ids) = &rows.ids {
-                for number in [value - few_before, ids.len() as u32] {
-                    put(&mut encoded.few, number);
-                }
-                few_before = *value;
-                let mut last = self.ids.0;
-                for id in ids {
-                    put(&mut encoded.few, id.wrapping_sub(last).cast_unsigned());
-                    last = *id;
-                }
-            }
-        }
-        encoded
+        Encoded::of(&self.by[by], self.ids.0)
     }
-}
-
-/// Rows of a block by class. What is damaged ends it.
-pub(super) fn classes(bytes: &[u8]) -> impl Iterator<Item = (u32, u32)> {
-    let mut rest = Numbers(bytes);
-    std::iter::from_fn(move || Some((rest.short()?, rest.short()?)))
-}
-
-/// The processes or ports of a block, rising. What is damaged ends it.
-pub(super) fn values(bytes: &[u8]) -> impl Iterator<Item = u32> {
-    let (mut rest, mut value) = (Numbers(bytes), 0);
-    std::iter::from_fn(move || rest.rising(&mut value))
-}
-
-/// Rows of a block by process or port and class, by rising process or port. What is damaged ends it.
-pub(super) fn entries(bytes: &[u8]) -> impl Iterator<Item = (u32, u32, u32)> {
-    let (mut rest, mut value) = (Numbers(bytes), 0);
-    std::iter::from_fn(move || Some((rest.rising(&mut value)?, rest.short()?, rest.short()?)))
-}
-
-/// The rows of those processes or ports that have few in a block that begins with this id; both rise. What is damaged ends it.
-pub(super) fn few(bytes: &[u8], first_id: i64) -> impl Iterator<Item = (u32, Vec<i64>)> {
-    let (mut rest, mut value) = (Numbers(bytes), 0);
-    std::iter::from_fn(move || {
-        let (value, length) = (rest.rising(&mut value)?, rest.short()?);
-        let mut id = first_id;
-        let mut ids = Vec::with_capacity(FEW);
-        for _ in 0..length {
-            id = id.wrapping_add(rest.long()?.cast_signed());
-            ids.push(id);
-        }
-        Some((value, ids))
-    })
 }
 
 /// The blocks of a table while a batch is written.
@@ -393,6 +280,7 @@ impl<'a> Blocks<'a> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::summary::{FEW, values};
     use super::*;
 
     const ENTRY: Entry = Entry { wall_ns: 1, changed_ns: 1, of: [5, NO_PORT], class: 0 };

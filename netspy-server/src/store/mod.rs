@@ -22,6 +22,7 @@ mod same;
 mod scan;
 mod schema;
 mod segment;
+mod summary;
 mod sums;
 mod top;
 mod troubles;

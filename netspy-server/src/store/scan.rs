@@ -1,15 +1,16 @@
 //! Rows through their blocks: which blocks can hold what is asked for, what they say without being read, and the
 //! reading of those that must be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
 
-use super::block::{PORT, PROCESS, Table, classes, entries, few, values};
+use super::block::{PORT, PROCESS, Table};
 use super::question::Question;
 use super::row::cannot_read;
 use super::segment;
+use super::summary::{classes, entries, few, values};
 use crate::domain::{HistoryError, Page};
 
 /// Of a scan's own: the ids, and the window.
@@ -194,17 +195,19 @@ fn blocks_of(
     Ok(found)
 }
 
-/// Hands over the rows of a block that match: wall time and id, class, and the row itself.
+/// Hands over the rows of a block that match: wall time and id, and class. The rest of a row takes several times as long to
+/// read, and is for those alone that are shown.
 fn scan(
     file: &Connection,
     table: Table,
     question: &Question,
     block: &Place,
-    mut take: impl FnMut((i64, i64), u32, &Row<'_>) -> Result<(), HistoryError>,
+    mut take: impl FnMut((i64, i64), u32),
 ) -> Result<(), HistoryError> {
     let and = if question.rows.sql.is_empty() { "" } else { " AND " };
     let sql = format!(
-        "SELECT * FROM {} WHERE id BETWEEN ?1 AND ?2 AND wall_ns BETWEEN ?3 AND ?4{}{and}{} ORDER BY id DESC",
+        "SELECT id, wall_ns, process, class FROM {}
+         WHERE id BETWEEN ?1 AND ?2 AND wall_ns BETWEEN ?3 AND ?4{}{and}{} ORDER BY id DESC",
         table.rows,
         of_few_processes(question),
         question.rows.sql
@@ -218,7 +221,7 @@ fn scan(
         while let Some(row) = rows.next().map_err(cannot_read)? {
             let (process, class) = (row.get(2).map_err(cannot_read)?, row.get(3).map_err(cannot_read)?);
             if question.wants(process, class) {
-                take((row.get(1).map_err(cannot_read)?, row.get(0).map_err(cannot_read)?), class, row)?;
+                take((row.get(1).map_err(cannot_read)?, row.get(0).map_err(cannot_read)?), class);
             }
         }
         Ok(())
@@ -254,10 +257,7 @@ pub(super) fn count(
             continue;
         }
         for block in blocks_of(file, table, question, candidate)? {
-            scan(file, table, question, &block.place, |_, class, _| {
-                *counts.entry(class).or_default() += 1;
-                Ok(())
-            })?;
+            scan(file, table, question, &block.place, |_, class| *counts.entry(class).or_default() += 1)?;
         }
     }
     Ok(counts)
@@ -271,7 +271,7 @@ pub(super) fn page<T>(
     limit: u32,
     convert: &mut dyn FnMut(&Row<'_>) -> Result<T, HistoryError>,
 ) -> Result<Page<T>, HistoryError> {
-    let (mut newest, mut total) = (Newest { limit: limit as usize, rows: BTreeMap::new() }, 0);
+    let (mut newest, mut total) = (Newest { limit: limit as usize, rows: BTreeSet::new() }, 0);
     for candidate in candidates(file, table, question)? {
         let certain = candidate.certain;
         if certain {
@@ -284,37 +284,44 @@ pub(super) fn page<T>(
             if certain && !newest.may_be_in(block.wall_ns, question) {
                 continue;
             }
-            scan(file, table, question, &block.place, |at, _, row| {
+            scan(file, table, question, &block.place, |at, _| {
                 total += u64::from(!certain);
-                let is_after = question.after.is_none_or(|after| at < after);
-                if is_after && newest.takes(at) {
-                    newest.take(at, convert(row)?);
+                if question.after.is_none_or(|after| at < after) {
+                    newest.take(at);
                 }
-                Ok(())
             })?;
         }
     }
-    Ok(Page { rows: newest.rows.into_values().rev().collect(), total })
+    let sql = format!("SELECT * FROM {} WHERE id = ?1", table.rows);
+    let mut one = file.prepare_cached(&sql).map_err(cannot_read)?;
+    let mut read = |id: i64| {
+        let mut rows = one.query([id]).map_err(cannot_read)?;
+        rows.next().map_err(cannot_read)?.map(&mut *convert).transpose()
+    };
+    let rows = newest.rows.into_iter().rev().filter_map(|(_, id)| read(id).transpose());
+    Ok(Page { rows: rows.collect::<Result<_, _>>()?, total })
 }
 
 /// The newest rows so far, by wall time and id.
-struct Newest<T> {
+struct Newest {
     limit: usize,
-    rows: BTreeMap<(i64, i64), T>,
+    rows: BTreeSet<(i64, i64)>,
 }
 
-impl<T> Newest<T> {
+impl Newest {
     /// Whether rows between these wall times may be among them.
     fn may_be_in(&self, wall_ns: (i64, i64), question: &Question) -> bool {
         question.after.is_none_or(|(after_ns, _)| wall_ns.0 <= after_ns) && self.takes((wall_ns.1, i64::MAX))
     }
 
     fn takes(&self, at: (i64, i64)) -> bool {
-        self.rows.len() < self.limit || self.rows.first_key_value().is_some_and(|(oldest, _)| at > *oldest)
+        self.rows.len() < self.limit || self.rows.first().is_some_and(|oldest| at > *oldest)
     }
 
-    fn take(&mut self, at: (i64, i64), row: T) {
-        self.rows.insert(at, row);
+    fn take(&mut self, at: (i64, i64)) {
+        if self.takes(at) {
+            self.rows.insert(at);
+        }
         if self.rows.len() > self.limit {
             self.rows.pop_first();
         }

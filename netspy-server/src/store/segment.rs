@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::block::{Entry, Of, PORT, PROCESS, Table, count, entries, uncount};
+use super::block::{Entry, Of, PORT, PROCESS, Table};
 use super::packed::{Numbers, put};
+use super::summary::{count, entries, uncount};
 
 /// Blocks in a segment: as many as bits in a set of them.
 const BLOCKS: u32 = u32::BITS;

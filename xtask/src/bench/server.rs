@@ -96,6 +96,7 @@ fn print(measured: &Value) {
         let load = measured["load"].as_str().unwrap_or_default();
         row(&format!("{what} ({load})"), "ms median", number("median_ms"), None);
         row("", "ms p99", number("p99_ms"), goal.map(|(_, most)| Goal::AtMost(*most)));
+        row("", "ms of CPU, median", number("cpu_median_ms"), None);
     }
 }
 
