@@ -11,7 +11,7 @@ use crate::domain::Direction;
 const ROWS: usize = 20_000;
 
 pub(super) fn migrate(file: &Transaction<'_>) -> rusqlite::Result<()> {
-    tracing::info!("bringing the history to a new format; this takes about a second per million events");
+    tracing::info!("bringing the history to a new format; this takes a few seconds per million events");
     let ends = "outcome_ns, close_ns, source_port, destination_port";
     for (table, columns) in [(CONNECTIONS, ends), (DROPS, "NULL, NULL, NULL, NULL")] {
         file.execute_batch(&format!("DROP TABLE {}; {}", table.blocks, summaries(table)))?;
