@@ -3,8 +3,8 @@
 //! Nobody waits for a follower: of what is told, the last [`BATCHES`] batches are kept, and one that is slower is told
 //! how much it has missed.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::broadcast::{Receiver, Sender};
@@ -52,6 +52,7 @@ pub struct Feed {
     followers: Mutex<Option<Sender<Arc<Recorded>>>>,
     tally: Mutex<Tally>,
     end: Mutex<Position>,
+    version: AtomicU64,
     queued: AtomicUsize,
     stores: AtomicBool,
 }
@@ -62,6 +63,7 @@ impl Default for Feed {
             followers: Mutex::new(Some(Sender::new(BATCHES))),
             tally: Mutex::default(),
             end: Mutex::default(),
+            version: AtomicU64::new(0),
             queued: AtomicUsize::new(0),
             stores: AtomicBool::new(true),
         }
@@ -88,6 +90,12 @@ impl Feed {
     /// Behind the last batch that was told on: those before it are in the history.
     pub fn end(&self) -> Position {
         *lock(&self.end)
+    }
+
+    /// Grows whenever something was written, or was to be: what the history said at a version it still says while there is
+    /// no later one.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
     }
 
     /// What has happened so far.
@@ -122,6 +130,7 @@ impl Feed {
 
     /// Something was found lost when batches were written.
     pub fn lost(&self, losses: &[Loss]) {
+        self.version.fetch_add(1, Ordering::Release);
         let mut tally = lock(&self.tally);
         for loss in losses {
             tally.lose(loss);
@@ -130,6 +139,7 @@ impl Feed {
 
     /// A batch is in the history.
     pub fn wrote(&self, batch: Batch) {
+        self.version.fetch_add(1, Ordering::Release);
         lock(&self.tally).add(&batch);
         let mut end = lock(&self.end);
         let at = *end;
@@ -141,6 +151,7 @@ impl Feed {
 
     /// A batch could not be written.
     pub fn failed(&self, batch: &Batch) {
+        self.version.fetch_add(1, Ordering::Release);
         let mut tally = lock(&self.tally);
         tally.failed_batches += 1;
         for (kind, count) in batch.events() {
@@ -155,7 +166,10 @@ impl Tally {
         batch.losses.iter().for_each(|loss| self.lose(loss));
         let newest = self.newest;
         let new = batch.connections.iter().filter(|connection| connection.id > newest);
-        let ids: BTreeSet<_> = new.map(|connection| connection.id).collect();
+        let mut ids: Vec<_> = new.map(|connection| connection.id).collect();
+        // They nearly always are in order already.
+        ids.sort_unstable();
+        ids.dedup();
         self.newest = ids.last().copied().unwrap_or(newest);
         let mut count = |kind, count| *self.events.entry(kind).or_default() += count;
         count(LossKind::Connection, ids.len() as u64);

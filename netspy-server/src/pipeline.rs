@@ -1,31 +1,22 @@
 //! The way of a record: drain → decode → track → store. One thread runs it, another one writes; queries ask,
 //! through a [`Gate`], that everything that has happened is written before they read.
 
+mod gate;
 #[cfg(test)]
 mod tests;
 mod writer;
 
-use std::{
-    io,
-    os::fd::{AsFd, OwnedFd},
-    sync::{
-        Arc,
-        mpsc::{Receiver, Sender, TryRecvError, channel},
-    },
-    time::Duration,
-};
-
-use rustix::event::{EventfdFlags, eventfd};
+use std::{io, sync::Arc, time::Duration};
 
 use crate::{
     decode::{Record, decode, time_ns},
-    domain::{
-        Barrier, Batch, CountedKind, HistoryError, Host, Input, LossKind, LossPlace, Ring, Sink, Source,
-    },
+    domain::{Batch, CountedKind, Host, Input, LossKind, LossPlace, Ring, Sink, Source, Told},
     feed::Feed,
     names::Names,
     track::{DROP_PATIENCE_NS, Tracker},
 };
+pub use gate::Gate;
+use gate::Gatekeeper;
 use writer::Writer;
 
 /// A batch is written when it has this many rows …
@@ -38,61 +29,6 @@ const HELD_DROPS_EVERY: Duration = Duration::from_millis(5);
 const FLOWS_EVERY: Duration = Duration::from_secs(1);
 /// How long the rings of a busy machine are still emptied after the server was told to stop.
 const STOP_WITHIN_NS: u64 = 2_000_000_000;
-/// How long a query waits for the pipeline: longer means that it is stuck.
-const ANSWER_WITHIN: Duration = Duration::from_secs(20);
-
-enum Request {
-    /// Answer when everything reported so far is written.
-    Flush(Sender<Result<(), HistoryError>>),
-    /// Write what there is and end.
-    Stop,
-}
-
-/// The way into a running pipeline for other threads.
-pub struct Gate {
-    requests: Sender<Request>,
-    wake: OwnedFd,
-}
-
-impl Gate {
-    /// Asks the pipeline to write what it has and end.
-    pub fn stop(&self) {
-        let _ = self.ask(Request::Stop);
-    }
-
-    /// Whether the pipeline still takes its turns: it answers within the time, be it with an error.
-    pub fn answers_within(&self, limit: Duration) -> bool {
-        let (answer, answered) = channel();
-        self.ask(Request::Flush(answer)).is_ok() && answered.recv_timeout(limit).is_ok()
-    }
-
-    /// Whether the pipeline answers, and whether the store took what there was.
-    fn flush(&self) -> Result<Result<(), HistoryError>, HistoryError> {
-        let (answer, answered) = channel();
-        self.ask(Request::Flush(answer))?;
-        answered.recv_timeout(ANSWER_WITHIN).map_err(|_| {
-            let seconds = ANSWER_WITHIN.as_secs();
-            HistoryError(format!("the pipeline did not answer within {seconds} s; see the server's log"))
-        })
-    }
-
-    fn ask(&self, request: Request) -> Result<(), HistoryError> {
-        let gone = || HistoryError("the pipeline has ended; restart netspy-server".to_owned());
-        self.requests.send(request).map_err(|_| gone())?;
-        rustix::io::write(&self.wake, &1_u64.to_ne_bytes()).map(drop).map_err(|_| gone())
-    }
-}
-
-impl Barrier for Gate {
-    fn wait(&self) -> Result<(), HistoryError> {
-        self.flush().map(drop)
-    }
-
-    fn written(&self) -> Result<(), HistoryError> {
-        self.flush()?
-    }
-}
-
 /// Everything that the pipeline's thread owns.
 pub struct Pipeline {
     source: Box<dyn Source>,
@@ -107,9 +43,8 @@ pub struct Pipeline {
     /// How far the rings were read.
     read: Progress,
     /// Queries that wait, each with the time at which it asked.
-    waiting: Vec<(u64, Sender<Result<(), HistoryError>>)>,
-    requests: Receiver<Request>,
-    wake: OwnedFd,
+    waiting: Vec<(u64, Told)>,
+    gatekeeper: Gatekeeper,
     undecodable: u64,
 }
 
@@ -121,9 +56,7 @@ impl Pipeline {
         sink: Box<dyn Sink>,
         feed: Arc<Feed>,
     ) -> io::Result<(Self, Gate)> {
-        let (sender, requests) = channel();
-        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let gate = Gate { requests: sender, wake: wake.try_clone()? };
+        let (gate, gatekeeper) = gate::open()?;
         let pipeline = Self {
             source,
             names: Names::new(host),
@@ -134,8 +67,7 @@ impl Pipeline {
             flows_read_ns: 0,
             read: Progress::default(),
             waiting: Vec::new(),
-            requests,
-            wake,
+            gatekeeper,
             undecodable: 0,
         };
         Ok((pipeline, gate))
@@ -143,9 +75,9 @@ impl Pipeline {
 
     /// Runs until it is asked to stop; everything that had been reported by then is written.
     pub fn run(mut self) -> io::Result<()> {
-        while !self.take_requests() {
+        while !self.take_questions() {
             if !self.step()? {
-                self.source.wait(self.wake.as_fd(), self.patience())?;
+                self.source.wait(self.gatekeeper.wake(), self.patience())?;
             }
         }
         // What was reported until now, not what a busy machine goes on reporting.
@@ -154,7 +86,7 @@ impl Pipeline {
         self.settle();
         self.read_flows(self.source.monotonic_ns(), true)?;
         self.tracker.advance(u64::MAX, &mut self.batch);
-        let waiting = self.waiting.drain(..).map(|(_, answer)| answer).collect();
+        let waiting = self.waiting.drain(..).map(|(_, told)| told).collect();
         self.write(waiting)?;
         self.writer.finish()
     }
@@ -236,12 +168,19 @@ impl Pipeline {
         }
         self.settle();
         let waiting = self.waiting.extract_if(.., |(asked_ns, _)| ready(*asked_ns));
-        let waiting = waiting.map(|(_, answer)| answer).collect();
+        let waiting: Vec<_> = waiting.map(|(_, told)| told).collect();
+        if self.batch.is_empty() && self.writer.is_idle() {
+            // Everything is written, and nobody else has to be waited for to know it.
+            for told in waiting {
+                told(Ok(Ok(())));
+            }
+            return Ok(());
+        }
         self.write(waiting)
     }
 
     /// Has the batch written, then the queries answered.
-    fn write(&mut self, waiting: Vec<Sender<Result<(), HistoryError>>>) -> io::Result<()> {
+    fn write(&mut self, waiting: Vec<Told>) -> io::Result<()> {
         self.batch_since_ns = None;
         if self.batch.is_empty() && waiting.is_empty() {
             return Ok(());
@@ -251,15 +190,13 @@ impl Pipeline {
     }
 
     /// Takes over what other threads ask; says whether to stop.
-    fn take_requests(&mut self) -> bool {
-        let _ = rustix::io::read(&self.wake, &mut [0; 8]);
-        loop {
-            match self.requests.try_recv() {
-                Ok(Request::Flush(answer)) => self.waiting.push((self.source.monotonic_ns(), answer)),
-                Err(TryRecvError::Empty) => return false,
-                Ok(Request::Stop) | Err(TryRecvError::Disconnected) => return true,
-            }
+    fn take_questions(&mut self) -> bool {
+        let (questions, stop) = self.gatekeeper.take();
+        if !questions.is_empty() {
+            let asked_ns = self.source.monotonic_ns();
+            self.waiting.extend(questions.into_iter().map(|told| (asked_ns, told)));
         }
+        stop
     }
 
     /// How long there is nothing to do if nothing comes.

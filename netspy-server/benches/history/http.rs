@@ -9,7 +9,7 @@ use axum::body::Bytes;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
 use netspy_server::access::{self, Door};
-use netspy_server::domain::{Barrier, Clock, ExistingSocket, HistoryError, ProgramCost, Programs, Sockets};
+use netspy_server::domain::{Clock, ExistingSocket, HistoryError, ProgramCost, Programs, Sockets};
 use netspy_server::http::{ApiState, router};
 use netspy_server::store::{SqliteHistory, SqliteSink};
 use serde_json::json;
@@ -17,7 +17,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::pipe::Running;
 use super::report;
-use super::trace::{BEGIN_NS, DAY_NS, RARE, Trace};
+use super::trace::{RARE, Trace};
 
 /// Clients that ask at the same time, each again as soon as it has its answer.
 const CLIENTS: usize = 8;
@@ -28,8 +28,11 @@ const ROUND: Duration = Duration::from_secs(1);
 /// Asks while the trace goes through a pipeline into the store.
 pub(super) fn ask_all(load: &str, sink: SqliteSink, history: &SqliteHistory, trace: Trace) {
     let running = Running::begin(Box::new(sink), trace);
+    if load == "idle" {
+        running.written();
+    }
     let (api, bare) = (runtime(), runtime());
-    let address = serve(&api, history.clone(), running.gate.clone());
+    let address = serve(&api, history.clone(), &running);
     let day = "since=24h";
     for target in [
         "/livez".to_owned(),
@@ -68,18 +71,19 @@ fn runtime() -> Runtime {
 }
 
 /// The server's own way from a socket to the store.
-fn serve(runtime: &Runtime, history: SqliteHistory, gate: Arc<dyn Barrier>) -> SocketAddr {
+fn serve(runtime: &Runtime, history: SqliteHistory, running: &Running) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let state = ApiState {
         history: Arc::new(history),
-        barrier: gate,
-        clock: Clock::Frozen(BEGIN_NS + DAY_NS),
+        barrier: running.gate.clone(),
+        clock: Clock::System,
         sockets: Arc::new(Nothing),
-        feed: Arc::default(),
+        feed: running.feed.clone(),
         programs: Arc::new(Nothing),
         hooks: Arc::new([]),
         allowed_hosts: Arc::new([]),
+        answers: Arc::default(),
     };
     runtime.spawn(async move {
         // Whoever drops the sender says stop: it lives as long as the runtime.

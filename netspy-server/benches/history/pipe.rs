@@ -7,6 +7,7 @@ use std::thread::{JoinHandle, sleep};
 use std::time::Duration;
 
 use netspy_server::domain::{Barrier, Host, Identity, KernelNames, ProcessEvent, Sink, Thread};
+use netspy_server::feed::Feed;
 use netspy_server::pipeline::{Gate, Pipeline};
 
 use super::trace::Trace;
@@ -15,16 +16,18 @@ use super::trace::Trace;
 pub(super) struct Running {
     /// The way into it.
     pub(super) gate: Arc<Gate>,
+    /// Where what is written is told on.
+    pub(super) feed: Arc<Feed>,
     finished: Arc<AtomicBool>,
     thread: JoinHandle<io::Result<()>>,
 }
 
 impl Running {
     pub(super) fn begin(sink: Box<dyn Sink>, trace: Trace) -> Self {
-        let finished = trace.finished();
+        let (finished, feed) = (trace.finished(), Arc::<Feed>::default());
         let (pipeline, gate): (Pipeline, Gate) =
-            Pipeline::new(Box::new(trace), Box::new(Names::default()), sink, Arc::default()).unwrap();
-        Self { gate: Arc::new(gate), finished, thread: std::thread::spawn(|| pipeline.run()) }
+            Pipeline::new(Box::new(trace), Box::new(Names::default()), sink, feed.clone()).unwrap();
+        Self { gate: Arc::new(gate), feed, finished, thread: std::thread::spawn(|| pipeline.run()) }
     }
 
     /// Whether all of the trace was handed over.
@@ -33,11 +36,16 @@ impl Running {
     }
 
     /// Waits until all of the trace is in the store.
-    pub(super) fn finish(self) {
+    pub(super) fn written(&self) {
         while !self.is_finished() {
             sleep(Duration::from_millis(5));
         }
         self.gate.wait().unwrap();
+    }
+
+    /// The same, and ends it.
+    pub(super) fn finish(self) {
+        self.written();
         self.gate.stop();
         self.thread.join().unwrap().unwrap();
     }

@@ -7,20 +7,21 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use netspy_common::{
     ABI_VERSION, AcceptRecord, CloseRecord, ConnectRecord, DropRecord, OutcomeRecord, closer, kind, role,
 };
-use netspy_server::domain::{FlowReading, Input, Ring, Source};
+use netspy_server::domain::{Clock, FlowReading, Input, Ring, Source};
 use rustix::event::{PollFd, PollFlags};
 use rustix::time::{ClockId, clock_gettime};
 
-/// 2026-11-20T00:00:00Z
-pub(super) const BEGIN_NS: i64 = 1_795_132_800_000_000_000;
+/// A day and two minutes before the measurement began, ns since 1970: questions about "the last day" are about this trace.
+pub(super) static BEGIN_NS: LazyLock<i64> = LazyLock::new(|| Clock::System.now_ns() - DAY_NS - 2 * MINUTE_NS);
 pub(super) const DAY_NS: i64 = 86_400_000_000_000;
+const MINUTE_NS: i64 = 60_000_000_000;
 /// Name of a process with one in a hundred thousand connections.
 pub(super) const RARE: &str = "rare";
 
@@ -46,17 +47,22 @@ pub(super) struct Trace {
 impl Trace {
     /// Evenly spread over a day.
     pub(super) fn of_a_day(connections: u64) -> Self {
-        Self::new(connections, BEGIN_NS, DAY_NS)
+        Self::new(connections, *BEGIN_NS, DAY_NS)
     }
 
     /// All in the minute after that day.
     pub(super) fn of_the_next_minute(connections: u64) -> Self {
-        Self::new(connections, BEGIN_NS + DAY_NS, 60_000_000_000)
+        Self::new(connections, *BEGIN_NS + DAY_NS, MINUTE_NS)
     }
 
-    /// All in the minute after that one.
-    pub(super) fn of_the_minute_after(connections: u64) -> Self {
-        Self::new(connections, BEGIN_NS + DAY_NS + 60_000_000_000, 60_000_000_000)
+    /// All in the minute before this moment.
+    pub(super) fn of_the_last_minute(connections: u64) -> Self {
+        Self::new(connections, Clock::System.now_ns() - MINUTE_NS, MINUTE_NS)
+    }
+
+    /// All in the minute after this moment.
+    pub(super) fn of_the_minute_to_come(connections: u64) -> Self {
+        Self::new(connections, Clock::System.now_ns(), MINUTE_NS)
     }
 
     fn new(connections: u64, begin_ns: i64, length_ns: i64) -> Self {

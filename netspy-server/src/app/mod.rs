@@ -67,6 +67,7 @@ pub fn run(said: Said) -> anyhow::Result<()> {
         hooks: origin.hooks.into(),
         sockets: origin.sockets,
         allowed_hosts: hosts(&serving, &doors).into(),
+        answers: Arc::default(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let served = runtime.block_on(async {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Close, Process, Traffic, errno_name};
 
 /// One end of a connection or packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Endpoint {
     /// Address; a v4-mapped IPv6 address is kept as it is, see [`Endpoint::canonical`].
     pub ip: IpAddr,
@@ -109,6 +109,53 @@ impl Outcome {
                 _ => Verdict::Failed,
             },
         }
+    }
+}
+
+/// An outcome taken apart, for stores whose columns it fills.
+impl Outcome {
+    /// When it was decided, in ns since the attempt.
+    pub fn after_ns(self) -> Option<u64> {
+        match self {
+            Self::Pending | Self::Unanswered => None,
+            Self::Established { latency_ns: after_ns }
+            | Self::Aborted { after_ns }
+            | Self::Failed { after_ns, .. } => Some(after_ns),
+        }
+    }
+
+    /// With which errno it failed, and where.
+    pub fn failure(self) -> Option<(u32, Stage)> {
+        match self {
+            Self::Failed { errno, stage, .. } => Some((errno, stage)),
+            _ => None,
+        }
+    }
+
+    /// The outcome that has these parts; if one is missing, what that is called.
+    pub fn of_parts(
+        verdict: Verdict,
+        after_ns: Option<u64>,
+        errno: Option<u32>,
+        stage: Option<Stage>,
+    ) -> Result<Self, &'static str> {
+        let after_ns = || after_ns.ok_or("outcome_ns");
+        Ok(match verdict {
+            Verdict::Pending => Self::Pending,
+            Verdict::Unanswered => Self::Unanswered,
+            Verdict::Established => Self::Established { latency_ns: after_ns()? },
+            Verdict::Aborted => Self::Aborted { after_ns: after_ns()? },
+            // The others are words for an errno.
+            Verdict::Refused
+            | Verdict::Reset
+            | Verdict::TimedOut
+            | Verdict::Unreachable
+            | Verdict::Failed => Self::Failed {
+                errno: errno.ok_or("errno")?,
+                stage: stage.ok_or("stage")?,
+                after_ns: after_ns()?,
+            },
+        })
     }
 }
 

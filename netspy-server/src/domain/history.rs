@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -93,6 +95,18 @@ impl Default for Keep {
 #[error("{0}")]
 pub struct HistoryError(pub String);
 
+impl HistoryError {
+    /// The pipeline was asked, and did not answer.
+    pub fn too_late(limit: Duration) -> Self {
+        Self(format!("the pipeline did not answer within {} s; see the server's log", limit.as_secs()))
+    }
+
+    /// There is no pipeline any more.
+    pub fn ended() -> Self {
+        Self("the pipeline has ended; restart netspy-server".to_owned())
+    }
+}
+
 /// The writing side.
 pub trait Sink: Send {
     /// Writes all of the batches or nothing of them. What could not be written is in the ledger that the history
@@ -130,8 +144,8 @@ pub enum GroupBy {
     Reason,
 }
 
-/// What a group's events have in common.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// What a group's events have in common. Where there are as many of several, they come in this order.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Group {
     /// Name of the process.
     Process(String),
@@ -193,16 +207,49 @@ pub trait History: Send + Sync {
     fn unrecorded(&self, kind: CountedKind, filter: &Filter) -> Result<Unrecorded, HistoryError>;
     /// What was lost in a window.
     fn losses(&self, window: Window) -> Result<LossCounts, HistoryError>;
+    /// Up to when, ns since 1970, the beginning of a window that begins at `since_ns` may be moved without changing an
+    /// answer, as long as nothing is written: the first event from there on, or the end of the minute.
+    fn same_from(&self, since_ns: i64) -> Result<i64, HistoryError> {
+        Ok(since_ns)
+    }
+
     /// Bytes that it takes on disk, its log not counted.
     fn size_bytes(&self) -> Result<u64, HistoryError>;
 }
 
+/// Whether everything up to a question can be read from the history; within, whether the store took what there was. What it
+/// did not take is in its ledger instead, so that an answer says what is missing.
+pub type Reached = Result<Result<(), HistoryError>, HistoryError>;
+
+/// Called with it, once, on whatever thread knows it first: it must not block. Dropped instead if nobody will ever know.
+pub type Told = Box<dyn FnOnce(Reached) + Send>;
+
 /// Makes an answer complete.
 pub trait Barrier: Send + Sync {
-    /// Blocks until everything that the kernel had reported before the call can be read from the history. What cannot be
-    /// written there is in its ledger instead, so that an answer says what is missing.
-    fn wait(&self) -> Result<(), HistoryError>;
+    /// Tells when everything that the kernel had reported before the call can be read from the history.
+    fn ask(&self, told: Told);
+
+    /// Blocks until then, or for so long.
+    fn reached(&self, limit: Duration) -> Reached {
+        let (answer, answered) = channel();
+        // Who no longer waits needs no answer.
+        self.ask(Box::new(move |reached| drop(answer.send(reached))));
+        answered.recv_timeout(limit).unwrap_or_else(|error| match error {
+            RecvTimeoutError::Timeout => Err(HistoryError::too_late(limit)),
+            RecvTimeoutError::Disconnected => Err(HistoryError::ended()),
+        })
+    }
+
+    /// Blocks until then.
+    fn wait(&self) -> Result<(), HistoryError> {
+        self.reached(ANSWER_WITHIN).map(drop)
+    }
 
     /// The same; what cannot be written is an error.
-    fn written(&self) -> Result<(), HistoryError>;
+    fn written(&self) -> Result<(), HistoryError> {
+        self.reached(ANSWER_WITHIN)?
+    }
 }
+
+/// How long a question waits for the pipeline: longer means that it is stuck.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(20);

@@ -28,7 +28,8 @@ pub use errno::{errno_name, errno_of_name};
 pub use existing::{ExistingSocket, Role as SocketRole};
 pub use filter::{End, Filter, Place, Window, as_kernel_keeps, is_short_id};
 pub use history::{
-    Barrier, Batch, ConnectionCounts, Group, GroupBy, History, HistoryError, Keep, Page, Sink, Sum,
+    ANSWER_WITHIN, Barrier, Batch, ConnectionCounts, Group, GroupBy, History, HistoryError, Keep, Page,
+    Reached, Sink, Sum, Told,
 };
 pub use kernel_names::KernelNames;
 pub use loss::{Loss, LossCounts, LossKind, LossPlace};

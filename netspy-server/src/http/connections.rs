@@ -5,6 +5,7 @@ use axum::response::Response;
 use jiff::tz::TimeZone;
 use netspy_api::{ConnectionSummary, Event, EventsByPid};
 
+use super::answers::Question;
 use super::error::Failure;
 use super::params::Params;
 use super::query::{Kind, ListQuery, OF_PACKETS, SummaryQuery};
@@ -14,13 +15,15 @@ use crate::domain::{Direction, History, HistoryError};
 pub(super) async fn summary(State(api): State<ApiState>, params: Params) -> Result<Response, Failure> {
     params.refuse(&OF_PACKETS, "ask /api/list-packet-drops or /api/events for it")?;
     let query = SummaryQuery::parse(&params, api.clock.now_ns())?;
-    api.answer(move |history, zone| summarise(history, zone, query)).await
+    let asked = Question::ConnectionSummary(query.clone());
+    api.answer_again(asked, move |history, zone| summarise(history, zone, query)).await
 }
 
 pub(super) async fn list(State(api): State<ApiState>, params: Params) -> Result<Response, Failure> {
     params.refuse(&OF_PACKETS, "ask /api/list-packet-drops or /api/events for it")?;
     let query = ListQuery::parse(&params, api.clock.now_ns())?;
-    api.answer(move |history, zone| list_events(history, zone, &query)).await
+    let asked = Question::ConnectionList(query.clone());
+    api.answer_again(asked, move |history, zone| list_events(history, zone, &query)).await
 }
 
 fn summarise(

@@ -7,6 +7,7 @@ use axum::response::Response;
 use jiff::tz::TimeZone;
 use netspy_api::{DropSummary, Event, EventsByPid, Location};
 
+use super::answers::Question;
 use super::error::Failure;
 use super::params::Params;
 use super::query::{Kind, ListQuery, OF_CONNECTIONS, SummaryQuery};
@@ -19,13 +20,15 @@ const MOST_LOCATIONS: usize = 20;
 pub(super) async fn summary(State(api): State<ApiState>, params: Params) -> Result<Response, Failure> {
     params.refuse(&OF_CONNECTIONS, "ask /api/list-connections or /api/events for it")?;
     let query = SummaryQuery::parse(&params, api.clock.now_ns())?;
-    api.answer(move |history, zone| summarise(history, zone, query)).await
+    let asked = Question::DropSummary(query.clone());
+    api.answer_again(asked, move |history, zone| summarise(history, zone, query)).await
 }
 
 pub(super) async fn list(State(api): State<ApiState>, params: Params) -> Result<Response, Failure> {
     params.refuse(&OF_CONNECTIONS, "ask /api/list-connections or /api/events for it")?;
     let query = ListQuery::parse(&params, api.clock.now_ns())?;
-    api.answer(move |history, zone| list_events(history, zone, &query)).await
+    let asked = Question::DropList(query.clone());
+    api.answer_again(asked, move |history, zone| list_events(history, zone, &query)).await
 }
 
 fn summarise(

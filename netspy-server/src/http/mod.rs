@@ -3,10 +3,11 @@
 //! Owns the mapping between requests and the domain's [`History`]; the wire types are `netspy-api`'s. It knows
 //! no SQL, no kernel and no listener: `axum::serve` runs what [`router`] returns, on whatever was bound.
 //!
-//! A query handler parses its parameters, then asks the history from one function on a blocking thread, after
-//! the [`Barrier`]: what happened before the request is in the answer. What cannot be answered is an error,
+//! A query handler parses its parameters, waits for the [`Barrier`], so that what happened before the request is in
+//! the answer, then asks the history from one function on a blocking thread, unless the answer is at hand ([`Answers`]). What cannot be answered is an error,
 //! never an empty success.
 
+mod answers;
 mod connections;
 mod docs;
 mod drops;
@@ -36,10 +37,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use jiff::tz::TimeZone;
 use serde::Serialize;
+use tokio::sync::oneshot::channel;
+use tokio::time::timeout;
 use tower::ServiceExt;
 
-use crate::domain::{Barrier, Clock, History, HistoryError, Hook, Programs, Sockets};
+use crate::domain::{ANSWER_WITHIN, Barrier, Clock, History, HistoryError, Hook, Programs, Sockets};
 use crate::feed::Feed;
+pub use answers::Answers;
+use answers::{Known, Question};
 use error::Failure;
 
 /// Most bytes of a body: every known parameter fits in it many times.
@@ -64,6 +69,8 @@ pub struct ApiState {
     pub hooks: Arc<[Hook]>,
     /// Host names, besides those of loopback, that a request may be addressed to; without port or brackets.
     pub allowed_hosts: Arc<[String]>,
+    /// What was answered just now.
+    pub answers: Arc<Answers>,
 }
 
 impl ApiState {
@@ -75,20 +82,66 @@ impl ApiState {
         render::json(&self.ask(question).await?)
     }
 
-    /// Runs `question` off the async threads: it waits for the barrier and reads files.
+    /// The same; what was answered just now is answered again if it would be the same. `question` asks what `asked` says.
+    async fn answer_again<T: Serialize>(
+        self,
+        asked: Question,
+        question: impl FnOnce(&dyn History, &TimeZone) -> Result<T, HistoryError> + Send + 'static,
+    ) -> Result<Response, Failure> {
+        let asked = asked.apart();
+        self.reached().await?;
+        // Before the history is read, which is then of this version or a later one.
+        let version = self.feed.version();
+        let known = match self.answers.find(version, &asked) {
+            Known::Answer(line) => return Ok(render::body(line)),
+            Known::Asked => true,
+            Known::Nothing => false,
+        };
+        let answer = off_the_async_threads(move || {
+            let line = render::line(&question(&*self.history, &TimeZone::system())?)
+                .map_err(|error| HistoryError(error.to_string()))?;
+            let (since_ns, asked) = asked;
+            if known {
+                let since_ns = since_ns..=self.history.same_from(since_ns)?;
+                self.answers.answered(version, asked, since_ns, &line);
+            } else {
+                self.answers.asked(version, asked);
+            }
+            Ok(line)
+        });
+        answer.await.map(render::body)
+    }
+
+    /// Runs `question` off the async threads, as it reads files, after what happened before it.
     async fn ask<T: Send + 'static>(
         self,
         question: impl FnOnce(&dyn History, &TimeZone) -> Result<T, HistoryError> + Send + 'static,
     ) -> Result<T, Failure> {
-        let asked = tokio::task::spawn_blocking(move || {
-            self.barrier.wait()?;
-            question(&*self.history, &TimeZone::system())
-        });
-        match asked.await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(Failure::unavailable(&error)),
-            Err(error) => Err(Failure::unavailable(&error)),
-        }
+        self.reached().await?;
+        off_the_async_threads(move || question(&*self.history, &TimeZone::system())).await
+    }
+
+    /// Waits until what happened before can be read.
+    async fn reached(&self) -> Result<(), Failure> {
+        let (answer, answered) = channel();
+        // Who no longer waits needs no answer.
+        self.barrier.ask(Box::new(move |reached| drop(answer.send(reached))));
+        let reached = match timeout(ANSWER_WITHIN, answered).await {
+            Ok(Ok(reached)) => reached.map(drop), // what cannot be written is in the ledger
+            Ok(Err(_)) => Err(HistoryError::ended()),
+            Err(_) => Err(HistoryError::too_late(ANSWER_WITHIN)),
+        };
+        reached.map_err(|error| Failure::unavailable(&error))
+    }
+}
+
+async fn off_the_async_threads<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, HistoryError> + Send + 'static,
+) -> Result<T, Failure> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(Failure::unavailable(&error)),
+        Err(error) => Err(Failure::unavailable(&error)),
     }
 }
 

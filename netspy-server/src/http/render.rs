@@ -1,5 +1,6 @@
 //! Domain values → wire types. Pure: the time zone is an argument.
 
+use axum::body::Bytes;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
@@ -21,9 +22,19 @@ const UDP: u8 = 17;
 
 /// One line of JSON, as the earlier server ended its answers.
 pub(super) fn json(answer: &impl Serialize) -> Result<Response, Failure> {
-    let mut body = serde_json::to_vec(answer).map_err(|error| Failure::unavailable(&error))?;
-    body.push(b'\n');
-    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+    line(answer).map(body).map_err(|error| Failure::unavailable(&error))
+}
+
+/// The same, without its head.
+pub(super) fn line(answer: &impl Serialize) -> serde_json::Result<Bytes> {
+    let mut line = serde_json::to_vec(answer)?;
+    line.push(b'\n');
+    Ok(line.into())
+}
+
+/// A line of JSON as an answer.
+pub(super) fn body(line: Bytes) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], line).into_response()
 }
 
 pub(super) fn connection(connection: &Connection, zone: &TimeZone) -> Event {

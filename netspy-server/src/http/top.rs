@@ -5,6 +5,7 @@ use axum::response::Response;
 use jiff::tz::TimeZone;
 use netspy_api::{TopGroup, TopList};
 
+use super::answers::Question;
 use super::error::Failure;
 use super::params::Params;
 use super::query::{NOT_OF_SUMS, OF_CONNECTIONS, OF_PACKETS, TopQuery};
@@ -20,7 +21,8 @@ pub(super) async fn list(State(api): State<ApiState>, params: Params) -> Result<
     } else {
         params.refuse(&OF_PACKETS, "it is of drops; add type=packet_drop")?;
     }
-    api.answer(move |history, zone| rank(history, zone, &query)).await
+    let asked = Question::Top(query.clone());
+    api.answer_again(asked, move |history, zone| rank(history, zone, &query)).await
 }
 
 fn rank(history: &dyn History, zone: &TimeZone, query: &TopQuery) -> Result<TopList, HistoryError> {

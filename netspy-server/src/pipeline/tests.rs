@@ -2,11 +2,14 @@
 
 use std::{
     os::fd::BorrowedFd,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, mpsc::channel},
+    time::Instant,
 };
 
 use super::*;
-use crate::domain::{FlowReading, Identity, KernelNames, Loss, ProcessEvent, Ring, Thread};
+use crate::domain::{
+    Barrier, FlowReading, HistoryError, Identity, KernelNames, Loss, ProcessEvent, Ring, Thread,
+};
 
 /// Delivers these records, then nothing, on a clock that stands still.
 struct Records(Vec<Vec<u8>>);
@@ -207,4 +210,99 @@ fn a_flood_without_end_does_not_keep_queries_waiting() {
     assert!(!sink.written.lock().unwrap().is_empty(), "what came before the question is written");
     gate.stop();
     thread.join().unwrap().unwrap();
+}
+
+/// Delivers what others put in, and sleeps meanwhile.
+#[derive(Clone)]
+struct Mailbox {
+    records: Arc<Mutex<Vec<Vec<u8>>>>,
+    began: Instant,
+}
+
+impl Source for Mailbox {
+    fn drain(&mut self, take: &mut dyn FnMut(Input<'_>)) -> io::Result<bool> {
+        for bytes in std::mem::take(&mut *self.records.lock().unwrap()) {
+            take(Input::Record { ring: Ring::Events, bytes: &bytes });
+        }
+        Ok(false)
+    }
+
+    fn read_flows(&mut self, _: &[FlowReading], _: &mut dyn FnMut(Input<'_>)) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn settle(&mut self, _take: &mut dyn FnMut(Input<'_>)) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn wait(&mut self, wake: BorrowedFd<'_>, _at_most: Option<Duration>) -> io::Result<()> {
+        let limit = rustix::event::Timespec { tv_sec: 5, tv_nsec: 0 };
+        let fd = rustix::event::PollFd::from_borrowed_fd(wake, rustix::event::PollFlags::IN);
+        rustix::event::poll(&mut [fd], Some(&limit))?;
+        Ok(())
+    }
+
+    fn monotonic_ns(&self) -> u64 {
+        self.began.elapsed().as_nanos() as u64
+    }
+}
+
+#[test]
+fn whoever_asks_finds_what_happened_before_however_many_ask_at_once() {
+    let mailbox = Mailbox { records: Arc::default(), began: Instant::now() };
+    let sink = Flaky { failures: 0, written: Arc::default() };
+    let (source, host) = (Box::new(mailbox.clone()), Box::new(Nobody::default()));
+    let (pipeline, gate) = Pipeline::new(source, host, Box::new(sink.clone()), Arc::default()).unwrap();
+    let thread = std::thread::spawn(|| pipeline.run());
+    let happened = Mutex::new(0);
+    let written = || losses(&sink.written.lock().unwrap()).iter().map(|(_, count)| count).sum::<u64>();
+    std::thread::scope(|scope| {
+        for asker in 0..8 {
+            let (gate, mailbox, happened, written) = (&gate, &mailbox, &happened, &written);
+            scope.spawn(move || {
+                for turn in 0..200 {
+                    // Half of them only ask, so that there are questions without anything new, too.
+                    let before = {
+                        let mut happened = happened.lock().unwrap();
+                        if (asker + turn) % 2 == 0 {
+                            mailbox.records.lock().unwrap().push(vec![0; 3]);
+                            *happened += 1;
+                        }
+                        *happened
+                    };
+                    gate.wait().unwrap();
+                    assert!(written() >= before, "{} of {before} are written", written());
+                }
+            });
+        }
+    });
+    gate.stop();
+    thread.join().unwrap().unwrap();
+    assert_eq!(written(), 800);
+}
+
+#[test]
+fn questions_that_come_together_are_answered_together() {
+    let mailbox = Mailbox { records: Arc::default(), began: Instant::now() };
+    let sink = Flaky { failures: 0, written: Arc::default() };
+    let (source, host) = (Box::new(mailbox.clone()), Box::new(Nobody::default()));
+    let (pipeline, gate) = Pipeline::new(source, host, Box::new(sink.clone()), Arc::default()).unwrap();
+    mailbox.records.lock().unwrap().push(vec![0; 3]);
+    let (tell, told) = channel();
+    for _ in 0..100 {
+        let tell = tell.clone();
+        gate.ask(Box::new(move |reached| tell.send(reached).unwrap()));
+    }
+    let thread = std::thread::spawn(|| pipeline.run());
+    for _ in 0..100 {
+        assert_eq!(told.recv(), Ok(Ok(Ok(()))));
+    }
+    assert_eq!(sink.written.lock().unwrap().len(), 1, "one batch for all of them");
+    gate.stop();
+    thread.join().unwrap().unwrap();
+    // Nobody is there to answer: who asks is told so, by being told nothing.
+    drop(tell);
+    let (tell, told) = channel::<()>();
+    gate.ask(Box::new(move |_| tell.send(()).unwrap()));
+    assert!(told.recv().is_err());
 }

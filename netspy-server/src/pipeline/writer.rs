@@ -7,13 +7,14 @@ use std::{
     io,
     sync::{
         Arc,
-        mpsc::{Receiver, Sender, SyncSender, sync_channel},
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread::{self, JoinHandle},
 };
 
 use crate::{
-    domain::{Batch, HistoryError, Sink},
+    domain::{Batch, Sink, Told},
     feed::Feed,
 };
 
@@ -23,12 +24,15 @@ const QUEUE: usize = 8;
 /// A batch, which may be empty, and the queries that wait until everything up to it can be read.
 struct Job {
     batch: Batch,
-    waiting: Vec<Sender<Result<(), HistoryError>>>,
+    waiting: Vec<Told>,
 }
 
 /// The way to the writing thread.
 pub(super) struct Writer {
     jobs: SyncSender<Job>,
+    /// Jobs handed over, and those that are done.
+    begun: u64,
+    done: Arc<AtomicU64>,
     feed: Arc<Feed>,
     thread: JoinHandle<()>,
 }
@@ -37,19 +41,21 @@ impl Writer {
     /// Starts the thread.
     pub(super) fn start(mut sink: Box<dyn Sink>, feed: Arc<Feed>) -> io::Result<Self> {
         let (jobs, to_do) = sync_channel(QUEUE);
-        let told = feed.clone();
-        let store = thread::Builder::new().name("store".to_owned());
-        let thread = store.spawn(move || work(&mut *sink, &to_do, &told))?;
-        Ok(Self { jobs, feed, thread })
+        let (done, told) = (Arc::<AtomicU64>::default(), feed.clone());
+        let (store, doing) = (thread::Builder::new().name("store".to_owned()), done.clone());
+        let thread = store.spawn(move || work(&mut *sink, &to_do, &told, &doing))?;
+        Ok(Self { jobs, begun: 0, done, feed, thread })
+    }
+
+    /// Whether everything that was handed over is written and can be read.
+    pub(super) fn is_idle(&self) -> bool {
+        self.done.load(Ordering::Acquire) == self.begun && self.feed.is_stored()
     }
 
     /// Has a batch written after those before it, then the queries answered.
-    pub(super) fn write(
-        &self,
-        batch: Batch,
-        waiting: Vec<Sender<Result<(), HistoryError>>>,
-    ) -> io::Result<()> {
+    pub(super) fn write(&mut self, batch: Batch, waiting: Vec<Told>) -> io::Result<()> {
         self.feed.enqueued();
+        self.begun += 1;
         self.jobs.send(Job { batch, waiting }).map_err(|_| gone())
     }
 
@@ -64,7 +70,7 @@ fn gone() -> io::Error {
     io::Error::other("the thread that writes history panicked; please report it with the log above")
 }
 
-fn work(sink: &mut dyn Sink, to_do: &Receiver<Job>, feed: &Feed) {
+fn work(sink: &mut dyn Sink, to_do: &Receiver<Job>, feed: &Feed, done: &AtomicU64) {
     let mut works = true;
     while let Ok(first) = to_do.recv() {
         // What has come meanwhile goes into the same transaction: the further behind it is, the less a row costs.
@@ -91,7 +97,9 @@ fn work(sink: &mut dyn Sink, to_do: &Receiver<Job>, feed: &Feed) {
         // Before queries are answered: what is told on is in the history, and what is in an answer has been told.
         let written = match written {
             Ok(more) => {
-                feed.lost(&more);
+                if !more.is_empty() {
+                    feed.lost(&more);
+                }
                 for batch in batches.into_iter().filter(|batch| !batch.is_empty()) {
                     feed.wrote(batch);
                 }
@@ -104,8 +112,9 @@ fn work(sink: &mut dyn Sink, to_do: &Receiver<Job>, feed: &Feed) {
                 Err(error)
             }
         };
-        for query in waiting.into_iter().flatten() {
-            let _ = query.send(written.clone()); // a query that has given up is no loss
+        done.fetch_add(waiting.len() as u64, Ordering::Release);
+        for told in waiting.into_iter().flatten() {
+            told(Ok(written.clone()));
         }
     }
     // There is no later batch to take along what is still only in memory.
@@ -116,10 +125,10 @@ fn work(sink: &mut dyn Sink, to_do: &Receiver<Job>, feed: &Feed) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::channel;
+    use std::sync::mpsc::{Sender, channel};
 
     use super::*;
-    use crate::domain::{Connection, Loss};
+    use crate::domain::{Connection, HistoryError, Loss};
 
     /// Says how many batches it is to write, and does it when it is told to.
     struct Slow {
@@ -138,7 +147,7 @@ mod tests {
     fn what_waits_is_written_together() {
         let ((asked, writes), (tell, go_on)) = (channel(), channel());
         let feed = Arc::new(Feed::default());
-        let writer = Writer::start(Box::new(Slow { asked, go_on }), feed.clone()).unwrap();
+        let mut writer = Writer::start(Box::new(Slow { asked, go_on }), feed.clone()).unwrap();
         let (answer, answered) = channel();
         let batch = || Batch { connections: vec![Connection::default()], ..Batch::default() };
         writer.write(batch(), Vec::new()).unwrap();
@@ -146,13 +155,16 @@ mod tests {
         for _ in 0..3 {
             writer.write(batch(), Vec::new()).unwrap();
         }
-        writer.write(Batch::default(), vec![answer]).unwrap();
+        let told: Told = Box::new(move |reached| answer.send(reached).unwrap());
+        writer.write(Batch::default(), vec![told]).unwrap();
         assert_eq!(feed.queued(), 4);
+        assert!(!writer.is_idle());
         tell.send(()).unwrap();
         assert_eq!(writes.recv(), Ok(4));
         assert!(answered.try_recv().is_err(), "a question waits for what was before it");
         tell.send(()).unwrap();
-        assert_eq!(answered.recv(), Ok(Ok(())));
+        assert_eq!(answered.recv(), Ok(Ok(Ok(()))));
+        assert!(writer.is_idle());
         assert_eq!((feed.end().batches, feed.queued()), (4, 0), "an empty one is not told on");
         writer.finish().unwrap();
     }

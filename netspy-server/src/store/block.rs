@@ -1,13 +1,18 @@
 //! Blocks: instead of an index entry per row, a short summary per two thousand rows, by which whole blocks are
 //! counted or passed over.
 //!
-//! A block is a stretch of ids. It knows the wall times that its rows lie between, when the last of them changed, and how
-//! many rows it has of each process and class (for connections direction and verdict, for drops the cause). Ids grow with time, so that a
-//! new row nearly always goes into the last block; wall time may be stepped, so that blocks may overlap in it.
+//! A block is a stretch of ids. It knows the wall times that its rows lie between, when the last of them changed, how
+//! many rows it has of each process and class (for connections direction and verdict, for drops the cause), and which they are
+//! where a process has few; the same of each port of the other end. Ids grow with time, so that a new row nearly always goes into
+//! the last block; wall time may be stepped, so that blocks may overlap in it. Summaries of many blocks are in [`super::segment`].
 
 use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::packed::put;
+use super::segment::{self, Late};
+use super::summary::{Encoded, Rows, classes, count, entries, few};
 
 /// A table that is divided into blocks.
 #[derive(Clone, Copy, Debug)]
@@ -16,13 +21,25 @@ pub(super) struct Table {
     pub(super) rows: &'static str,
     /// The table of its blocks.
     pub(super) blocks: &'static str,
+    /// The table of its segments.
+    pub(super) segments: &'static str,
 }
 
-pub(super) const CONNECTIONS: Table = Table { rows: "connections", blocks: "connection_blocks" };
-pub(super) const DROPS: Table = Table { rows: "drops", blocks: "drop_blocks" };
+pub(super) const CONNECTIONS: Table =
+    Table { rows: "connections", blocks: "connection_blocks", segments: "connection_segments" };
+pub(super) const DROPS: Table = Table { rows: "drops", blocks: "drop_blocks", segments: "drop_segments" };
 
 /// Rows in a block, about: late ones may make it larger.
 pub(super) const BLOCK_ROWS: u32 = 2_000;
+
+/// By what rows are told apart, besides their class: the process, 0 for nobody, and the port of the other end, [`NO_PORT`]
+/// where it has none or neither end is known to be the other one.
+pub(super) type Of = [u32; 2];
+/// The place of the process in it.
+pub(super) const PROCESS: usize = 0;
+/// The place of the port.
+pub(super) const PORT: usize = 1;
+pub(super) const NO_PORT: u32 = 1 << 16;
 
 /// What a block learns of a row.
 #[derive(Clone, Copy, Debug)]
@@ -31,8 +48,7 @@ pub(super) struct Entry {
     pub(super) wall_ns: i64,
     /// When it began, was decided or ended, whichever came last; ns since 1970.
     pub(super) changed_ns: i64,
-    /// 0 is nobody.
-    pub(super) process: u32,
+    pub(super) of: Of,
     pub(super) class: u32,
 }
 
@@ -45,8 +61,8 @@ pub(super) struct Block {
     pub(super) wall_ns: (i64, i64),
     /// The latest moment at which a row began, was decided or ended, ns since 1970.
     changed_ns: i64,
-    /// Rows by process and class; a process of 0 is nobody.
-    entries: BTreeMap<(u32, u32), u32>,
+    /// By process, and by port.
+    by: [BTreeMap<u32, Rows>; 2],
     rows: u32,
     changed: bool,
 }
@@ -57,7 +73,7 @@ impl Block {
             ids: (id, id),
             wall_ns: (entry.wall_ns, entry.wall_ns),
             changed_ns: entry.changed_ns,
-            entries: BTreeMap::new(),
+            by: Default::default(),
             rows: 0,
             changed: true,
         }
@@ -67,103 +83,60 @@ impl Block {
         self.ids.1 = self.ids.1.max(id);
         self.wall_ns = (self.wall_ns.0.min(entry.wall_ns), self.wall_ns.1.max(entry.wall_ns));
         self.changed_ns = self.changed_ns.max(entry.changed_ns);
-        *self.entries.entry((entry.process, entry.class)).or_default() += 1;
+        for (by, value) in self.by.iter_mut().zip(entry.of) {
+            by.entry(value).or_insert_with(Rows::none).add(id, entry.class);
+        }
         (self.rows, self.changed) = (self.rows + 1, true);
     }
 
-    fn remove(&mut self, process: u32, class: u32) {
-        if let Some(count) = self.entries.get_mut(&(process, class)) {
-            *count -= 1;
-            (self.rows, self.changed) = (self.rows - 1, true);
-            if *count == 0 {
-                self.entries.remove(&(process, class));
+    fn remove(&mut self, id: i64, of: Of, class: u32) {
+        for (by, value) in self.by.iter_mut().zip(of) {
+            if let Some(rows) = by.get_mut(&value) {
+                rows.remove(id, class);
+                if rows.classes.is_empty() {
+                    by.remove(&value);
+                }
             }
         }
+        (self.rows, self.changed) = (self.rows.saturating_sub(1), true);
     }
 
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        let entries: BTreeMap<_, _> = entries(row.get_ref(5)?.as_blob()?)
-            .map(|(process, class, rows)| ((process, class), rows))
-            .collect();
-        Ok(Self {
+        let mut block = Self {
             ids: (row.get(0)?, row.get(1)?),
             wall_ns: (row.get(2)?, row.get(3)?),
             changed_ns: row.get(4)?,
-            rows: entries.values().sum(),
-            entries,
+            by: Default::default(),
+            rows: classes(row.get_ref(5)?.as_blob()?).map(|(_, rows)| rows).sum(),
             changed: false,
-        })
-    }
-
-    /// Its summary, the most useful first: rows by class, which processes there are, and rows by both.
-    fn encoded(&self) -> [Vec<u8>; 3] {
-        let (mut classes, mut processes, mut entries) = (BTreeMap::<u32, u32>::new(), Vec::new(), Vec::new());
-        let mut before = 0;
-        for ((process, class), rows) in &self.entries {
-            *classes.entry(*class).or_default() += rows;
-            if *process != before || processes.is_empty() {
-                put_number(&mut processes, process - before);
+        };
+        for (at, by) in block.by.iter_mut().enumerate() {
+            for (value, class, rows) in entries(row.get_ref(6 + 2 * at)?.as_blob()?) {
+                count(&mut by.entry(value).or_default().classes, class, rows);
             }
-            for number in [process - before, *class, *rows] {
-                put_number(&mut entries, number);
+            for (value, ids) in few(row.get_ref(7 + 2 * at)?.as_blob()?, block.ids.0) {
+                by.entry(value).or_default().ids = Some(ids);
             }
-            before = *process;
         }
-        let classes = classes.iter().flat_map(|(class, rows)| [*class, *rows]);
-        [encoded_numbers(classes), processes, entries]
+        Ok(block)
     }
-}
 
-fn encoded_numbers(numbers: impl Iterator<Item = u32>) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    numbers.for_each(|number| put_number(&mut bytes, number));
-    bytes
-}
-
-/// Rows of a block by class. What is damaged ends it.
-pub(super) fn classes(bytes: &[u8]) -> impl Iterator<Item = (u32, u32)> {
-    let mut rest = bytes;
-    std::iter::from_fn(move || Some((take_number(&mut rest)?, take_number(&mut rest)?)))
-}
-
-/// The processes of a block, rising. What is damaged ends it.
-pub(super) fn processes(bytes: &[u8]) -> impl Iterator<Item = u32> {
-    let (mut rest, mut process) = (bytes, 0_u32);
-    std::iter::from_fn(move || {
-        process = process.checked_add(take_number(&mut rest)?)?;
-        Some(process)
-    })
-}
-
-/// Rows of a block by process and class, by rising process. What is damaged ends it.
-pub(super) fn entries(bytes: &[u8]) -> impl Iterator<Item = (u32, u32, u32)> {
-    let (mut rest, mut process) = (bytes, 0_u32);
-    std::iter::from_fn(move || {
-        process = process.checked_add(take_number(&mut rest)?)?;
-        Some((process, take_number(&mut rest)?, take_number(&mut rest)?))
-    })
-}
-
-/// Seven bits a byte, the lowest first; the eighth says that more follow.
-fn put_number(bytes: &mut Vec<u8>, mut number: u32) {
-    while number >= 0x80 {
-        bytes.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    bytes.push(number as u8);
-}
-
-fn take_number(rest: &mut &[u8]) -> Option<u32> {
-    let mut number = 0;
-    for shift in (0..32).step_by(7) {
-        let (byte, after) = rest.split_first()?;
-        *rest = after;
-        number |= u32::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(number);
+    /// Rows by class.
+    fn classes(&self) -> Vec<u8> {
+        let mut all = Vec::new();
+        for (class, rows) in self.by[PROCESS].values().flat_map(|rows| &rows.classes) {
+            count(&mut all, *class, *rows);
         }
+        let mut bytes = Vec::new();
+        for number in all.into_iter().flat_map(|(class, rows)| [class, rows]) {
+            put(&mut bytes, number);
+        }
+        bytes
     }
-    None
+
+    fn encoded(&self, by: usize) -> Encoded {
+        Encoded::of(&self.by[by], self.ids.0)
+    }
 }
 
 /// The blocks of a table while a batch is written.
@@ -173,11 +146,19 @@ pub(super) struct Blocks<'a> {
     /// Those that the batch touches, by first id, and the last of all.
     loaded: BTreeMap<i64, Block>,
     newest: Option<i64>,
+    /// First id of the last block that a segment has.
+    sealed: i64,
+    /// What changes in blocks up to that one.
+    late: Vec<Late>,
+    /// Whether there is a block that the file does not have.
+    begun: bool,
 }
 
 impl<'a> Blocks<'a> {
     pub(super) fn of(file: &'a Connection, table: Table) -> rusqlite::Result<Self> {
-        let mut blocks = Self { file, table, loaded: BTreeMap::new(), newest: None };
+        let sealed = segment::sealed(file, table)?;
+        let (loaded, late) = (BTreeMap::new(), Vec::new());
+        let mut blocks = Self { file, table, loaded, newest: None, sealed, late, begun: false };
         if let Some(last) = blocks.load(i64::MAX)? {
             blocks.newest = Some(last.ids.1);
             blocks.loaded.insert(last.ids.0, last);
@@ -200,6 +181,8 @@ impl<'a> Blocks<'a> {
             }
         } else if let Some(block) = self.with(id)? {
             block.add(id, entry);
+            let block = block.ids.0;
+            self.note(Late { block, before: None, now: entry });
         } else {
             self.begin(id, entry);
         }
@@ -210,15 +193,26 @@ impl<'a> Blocks<'a> {
         let mut block = Block::beginning_with(id, entry);
         block.add(id, entry);
         self.loaded.insert(id, block);
+        self.begun = true;
     }
 
-    /// A row that had this process and class has changed.
-    pub(super) fn replace(&mut self, id: i64, before: (u32, u32), entry: Entry) -> rusqlite::Result<()> {
+    /// A row that was this has changed.
+    pub(super) fn replace(&mut self, id: i64, before: (Of, u32), entry: Entry) -> rusqlite::Result<()> {
         if let Some(block) = self.with(id)? {
-            block.remove(before.0, before.1);
+            block.remove(id, before.0, before.1);
             block.add(id, entry);
+            let block = block.ids.0;
+            if before != (entry.of, entry.class) {
+                self.note(Late { block, before: Some(before), now: entry });
+            }
         }
         Ok(())
+    }
+
+    fn note(&mut self, late: Late) {
+        if late.block <= self.sealed {
+            self.late.push(late);
+        }
     }
 
     /// The last block that begins at or before `id`.
@@ -245,8 +239,8 @@ impl<'a> Blocks<'a> {
     /// The last block in the file that begins at or before `id`.
     fn load(&self, id: i64) -> rusqlite::Result<Option<Block>> {
         let sql = format!(
-            "SELECT first_id, last_id, wall_first_ns, wall_last_ns, changed_ns, entries FROM {} WHERE first_id <= ?1
-             ORDER BY first_id DESC LIMIT 1",
+            "SELECT first_id, last_id, wall_first_ns, wall_last_ns, changed_ns, classes, process_entries,
+                process_few, port_entries, port_few FROM {} WHERE first_id <= ?1 ORDER BY first_id DESC LIMIT 1",
             self.table.blocks
         );
         self.file.prepare_cached(&sql)?.query_row([id], Block::read).optional()
@@ -254,18 +248,31 @@ impl<'a> Blocks<'a> {
 
     /// Writes what has changed.
     pub(super) fn flush(self) -> rusqlite::Result<()> {
-        let sql =
-            format!("INSERT OR REPLACE INTO {} VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)", self.table.blocks);
+        let sql = format!(
+            "INSERT OR REPLACE INTO {} VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+            self.table.blocks
+        );
         let mut put = self.file.prepare_cached(&sql)?;
         for block in self.loaded.values().filter(|block| block.changed) {
-            let (ids, wall_ns) = (block.ids, block.wall_ns);
-            let [classes, processes, entries] = block.encoded();
-            let changed_ns = block.changed_ns;
+            let (ids, wall_ns, changed_ns) = (block.ids, block.wall_ns, block.changed_ns);
+            let (classes, processes, ports) = (block.classes(), block.encoded(PROCESS), block.encoded(PORT));
             put.execute(params![
-                ids.0, ids.1, wall_ns.0, wall_ns.1, changed_ns, classes, processes, entries
+                ids.0,
+                ids.1,
+                wall_ns.0,
+                wall_ns.1,
+                changed_ns,
+                classes,
+                processes.values,
+                processes.few,
+                processes.entries,
+                ports.values,
+                ports.few,
+                ports.entries,
             ])?;
         }
-        Ok(())
+        segment::adjust(self.file, self.table, &self.late)?;
+        if self.begun { segment::seal(self.file, self.table, self.sealed) } else { Ok(()) }
     }
 }
 
@@ -273,31 +280,64 @@ impl<'a> Blocks<'a> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::summary::{FEW, values};
     use super::*;
+
+    const ENTRY: Entry = Entry { wall_ns: 1, changed_ns: 1, of: [5, NO_PORT], class: 0 };
 
     proptest! {
         #[test]
-        fn a_summary_comes_back(rows in prop::collection::vec((any::<u32>(), any::<u32>()), 0..50)) {
-            let entry = Entry { wall_ns: 1, changed_ns: 1, process: 0, class: 0 };
-            let mut block = Block::beginning_with(1, entry);
-            for (process, class) in &rows {
-                block.add(1, Entry { process: *process, class: *class, ..entry });
+        fn a_summary_comes_back(
+            rows in prop::collection::vec((any::<i64>(), 0_u32..20, 0_u32..4, any::<bool>()), 0..200),
+        ) {
+            let mut block = Block::beginning_with(i64::MIN, ENTRY);
+            let (mut ids, mut counts) = (BTreeMap::<u32, Vec<i64>>::new(), BTreeMap::<_, u32>::new());
+            for (id, process, class, stays) in rows {
+                let of = [process, NO_PORT - process];
+                block.add(id, Entry { of, class, ..ENTRY });
+                if stays {
+                    ids.entry(process).or_default().push(id);
+                    *counts.entry((process, class)).or_default() += 1;
+                } else {
+                    block.remove(id, of, class);
+                }
             }
-            let [by_class, of, by_both] = block.encoded();
-            let read: Vec<_> = entries(&by_both).collect();
-            let written: Vec<_> =
-                block.entries.iter().map(|((process, class), rows)| (*process, *class, *rows)).collect();
-            prop_assert_eq!(&read, &written);
-            let mut named: Vec<_> = written.iter().map(|entry| entry.0).collect();
-            named.dedup();
-            prop_assert_eq!(processes(&of).collect::<Vec<_>>(), named);
-            let counted: u32 = classes(&by_class).map(|(_, count)| count).sum();
-            prop_assert_eq!(counted as usize, rows.len());
+            for ids in ids.values_mut() {
+                ids.sort_unstable();
+            }
+            let encoded = block.encoded(PROCESS);
+            let read: Vec<_> =
+                entries(&encoded.entries).map(|(process, class, rows)| ((process, class), rows)).collect();
+            prop_assert_eq!(read, counts.iter().map(|(key, rows)| (*key, *rows)).collect::<Vec<_>>());
+            prop_assert_eq!(values(&encoded.values).collect::<Vec<_>>(), ids.keys().copied().collect::<Vec<_>>());
+            let counted: u32 = classes(&block.classes()).map(|(_, count)| count).sum();
+            prop_assert_eq!(counted, counts.values().sum::<u32>());
+            let known: BTreeMap<_, _> = few(&encoded.few, i64::MIN).collect();
+            for (process, known) in &known {
+                prop_assert_eq!(known, &ids[process]);
+            }
+            for process in ids.keys().filter(|process| !known.contains_key(process)) {
+                prop_assert!(block.by[PROCESS][process].ids.is_none());
+            }
+            let ports: Vec<_> = few(&block.encoded(PORT).few, i64::MIN).collect();
+            let same: Vec<_> = known.into_iter().rev().map(|(process, ids)| (NO_PORT - process, ids)).collect();
+            prop_assert_eq!(ports, same);
         }
 
         #[test]
         fn damage_ends_a_summary(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
             prop_assert!(entries(&bytes).count() <= 34);
+            prop_assert!(few(&bytes, 0).count() <= 50);
         }
+    }
+
+    #[test]
+    fn the_rows_of_a_process_are_known_while_they_are_few() {
+        let mut block = Block::beginning_with(1, ENTRY);
+        (1..=FEW as i64).for_each(|id| block.add(id, ENTRY));
+        let known: Vec<_> = few(&block.encoded(PROCESS).few, 1).collect();
+        assert_eq!(known, [(5, (1..=FEW as i64).collect())]);
+        block.add(99, ENTRY);
+        assert_eq!(few(&block.encoded(PROCESS).few, 1).count(), 0);
     }
 }

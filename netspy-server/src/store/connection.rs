@@ -2,10 +2,13 @@
 
 use rusqlite::{Row, Statement};
 
+use super::block::NO_PORT;
 use super::codes::{Coded, class, from_class};
 use super::dictionary::ProcessReader;
 use super::row::{Columns, Parameters, unreadable};
-use crate::domain::{Close, Connection, Ending, HistoryError, Identity, Outcome, Stage, Traffic, Verdict};
+use crate::domain::{
+    Close, Connection, Direction, Ending, HistoryError, Identity, Outcome, Traffic, Verdict,
+};
 
 /// The row with an id.
 pub(super) const ONE: &str = "SELECT * FROM connections WHERE id = ?";
@@ -14,34 +17,23 @@ pub(super) const ONE: &str = "SELECT * FROM connections WHERE id = ?";
 pub(super) const PUT: &str = "INSERT OR REPLACE INTO connections VALUES (
     ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
-/// What an [`Outcome`] holds besides its verdict.
-#[derive(Default)]
-struct OutcomeColumns {
-    after_ns: Option<u64>,
-    errno: Option<u32>,
-    stage: Option<u8>,
-}
-
-fn outcome_columns(outcome: Outcome) -> OutcomeColumns {
-    match outcome {
-        Outcome::Pending | Outcome::Unanswered => OutcomeColumns::default(),
-        Outcome::Established { latency_ns: after_ns } | Outcome::Aborted { after_ns } => {
-            OutcomeColumns { after_ns: Some(after_ns), ..OutcomeColumns::default() }
-        }
-        Outcome::Failed { errno, stage, after_ns } => {
-            OutcomeColumns { after_ns: Some(after_ns), errno: Some(errno), stage: Some(stage.code()) }
-        }
-    }
-}
-
 /// The class that a connection is counted in.
 pub(super) fn class_of(connection: &Connection) -> u32 {
     class(connection.direction, connection.outcome.verdict())
 }
 
+/// The port of its other end, as blocks have it.
+pub(super) fn remote_port(connection: &Connection) -> u32 {
+    let remote = match connection.direction {
+        Direction::Outbound => connection.destination,
+        Direction::Inbound => connection.source,
+    };
+    remote.map_or(NO_PORT, |end| end.port.into())
+}
+
 /// When it began, was decided or ended, whichever came last; ns since 1970.
 pub(super) fn changed_ns(connection: &Connection) -> i64 {
-    let decided = outcome_columns(connection.outcome).after_ns.unwrap_or(0);
+    let decided = connection.outcome.after_ns().unwrap_or(0);
     let ended = connection.close.map_or(0, |close| close.after_ns);
     connection.wall_ns.saturating_add_unsigned(decided.max(ended))
 }
@@ -53,7 +45,7 @@ pub(super) fn put(
     process: u32,
     rolled: u8,
 ) -> rusqlite::Result<()> {
-    let outcome = outcome_columns(connection.outcome);
+    let failure = connection.outcome.failure();
     let (traffic, close) = (connection.traffic, connection.close);
     let mut row = Parameters::of(statement);
     row.put(connection.id.cast_signed())?;
@@ -71,9 +63,9 @@ pub(super) fn put(
     row.put_end(connection.destination)?;
     row.put(connection.path.as_deref())?;
     row.put(connection.peer_pid)?;
-    row.put(outcome.after_ns.map(u64::cast_signed))?;
-    row.put(outcome.errno)?;
-    row.put(outcome.stage)?;
+    row.put(connection.outcome.after_ns().map(u64::cast_signed))?;
+    row.put(failure.map(|(errno, _)| errno))?;
+    row.put(failure.map(|(_, stage)| stage.code()))?;
     row.put(connection.accepted_after_ns.map(u64::cast_signed))?;
     row.put(traffic.map(|traffic| traffic.bytes_sent.cast_signed()))?;
     row.put(traffic.map(|traffic| traffic.bytes_received.cast_signed()))?;
@@ -131,23 +123,8 @@ pub(super) fn read(row: &Row<'_>, processes: &mut ProcessReader<'_>) -> Result<S
 
 fn outcome(columns: &mut Columns<'_, '_>, verdict: Verdict) -> Result<Outcome, HistoryError> {
     let after_ns = columns.optional_unsigned("outcome_ns")?;
-    let (errno, stage) = (columns.take::<Option<u32>>("errno")?, columns.optional_coded::<Stage>("stage")?);
-    let missing = |name| unreadable(name, &"it is missing");
-    let after_ns = || after_ns.ok_or_else(|| missing("outcome_ns"));
-    Ok(match verdict {
-        Verdict::Pending => Outcome::Pending,
-        Verdict::Unanswered => Outcome::Unanswered,
-        Verdict::Established => Outcome::Established { latency_ns: after_ns()? },
-        Verdict::Aborted => Outcome::Aborted { after_ns: after_ns()? },
-        // The others are words for an errno.
-        Verdict::Refused | Verdict::Reset | Verdict::TimedOut | Verdict::Unreachable | Verdict::Failed => {
-            Outcome::Failed {
-                errno: errno.ok_or_else(|| missing("errno"))?,
-                stage: stage.ok_or_else(|| missing("stage"))?,
-                after_ns: after_ns()?,
-            }
-        }
-    })
+    let (errno, stage) = (columns.take("errno")?, columns.optional_coded("stage")?);
+    Outcome::of_parts(verdict, after_ns, errno, stage).map_err(|part| unreadable(part, &"it is missing"))
 }
 
 fn traffic(columns: &mut Columns<'_, '_>) -> Result<Option<Traffic>, HistoryError> {

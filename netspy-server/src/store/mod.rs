@@ -11,18 +11,23 @@ mod codes;
 mod connection;
 mod dictionary;
 mod ledger;
+mod packed;
 mod packet_drop;
 mod question;
 mod read;
 mod retention;
 mod rollup;
 mod row;
+mod same;
 mod scan;
 mod schema;
+mod segment;
+mod summary;
 mod sums;
 mod top;
 mod troubles;
 mod version2;
+mod version5;
 mod write;
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
+use super::block::{PORT, PROCESS};
 use super::codes::{self, Coded};
 use super::row::{cannot_read, v6_bytes};
 use super::scan;
@@ -43,6 +44,10 @@ pub(super) struct Question {
     pub(super) changed_since_ns: Option<i64>,
     /// Rising; `None` for any, nobody included.
     pub(super) processes: Option<Vec<u32>>,
+    /// Ports of the other end, rising; `None` for any, and where summaries do not know them.
+    ports: Option<Vec<u32>>,
+    /// Whether `rows` says nothing but these.
+    only_ports: bool,
     /// Rising; `None` for any.
     classes: Option<Vec<u32>>,
     pub(super) rows: Condition,
@@ -67,11 +72,18 @@ impl Question {
         }
         let inbound = codes::classes(Some(Direction::Inbound), &[]);
         let from = inbound.first().copied().unwrap_or_default();
-        for (end, near, far) in
-            [(&filter.local, "destination", "source"), (&filter.remote, "source", "destination")]
-        {
+        // Inbound, the local end is the destination. The one condition that summaries know comes last.
+        let ports = filter.remote.ports.clone();
+        let (remote, to_ports) =
+            (End { ports: None, ..filter.remote.clone() }, End { ports: ports.clone(), network: None });
+        let mut only_ports = false;
+        for (end, near, far) in [
+            (&filter.local, "destination", "source"),
+            (&remote, "source", "destination"),
+            (&to_ports, "source", "destination"),
+        ] {
+            only_ports = rows.sql.is_empty();
             add_end(&mut rows, end, |column, test| {
-                // Inbound, the local end is the destination.
                 format!(
                     "iif(class >= {from}, {}, {})",
                     test(&format!("{near}_{column}")),
@@ -79,7 +91,8 @@ impl Question {
                 )
             });
         }
-        Self::of(file, filter, classes, rows)
+        let ports = ports.map(|ports| ports.map(u32::from).collect());
+        Ok(Self { ports, only_ports, ..Self::of(file, filter, classes, rows)? })
     }
 
     /// What `filter` asks of drops.
@@ -109,7 +122,9 @@ impl Question {
         // An id is stored as the i64 with the same bits.
         let after = filter.after.map(|place| (place.wall_ns, place.id.map_or(i64::MIN, u64::cast_signed)));
         let (window, changed_since_ns) = (filter.window, filter.changed_since_ns);
-        Ok(Self { window, after, changed_since_ns, processes: processes(file, filter)?, classes, rows })
+        let processes = processes(file, filter)?;
+        let (ports, only_ports) = (None, false);
+        Ok(Self { window, after, changed_since_ns, processes, ports, only_ports, classes, rows })
     }
 
     /// Whether rows of this process and class are asked for, as far as those say.
@@ -128,9 +143,15 @@ impl Question {
         none(&self.processes) || none(&self.classes) || self.window.since_ns > self.window.until_ns
     }
 
-    /// Whether blocks know enough to answer.
+    /// What summaries are asked by, and for which: processes, else ports, if for any.
+    pub(super) fn by(&self) -> Option<(usize, &[u32])> {
+        let processes = self.processes.as_deref().map(|processes| (PROCESS, processes));
+        processes.or_else(|| self.ports.as_deref().map(|ports| (PORT, ports)))
+    }
+
+    /// Whether summaries know enough to answer.
     pub(super) fn is_of_blocks(&self) -> bool {
-        self.rows.sql.is_empty()
+        self.rows.sql.is_empty() || (self.only_ports && self.processes.is_none())
     }
 }
 

@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::block::{BLOCK_ROWS, CONNECTIONS, DROPS, Table};
 use super::rollup::{HOUR_MINUTES, MINUTE_NS, Rollup};
+use super::segment;
 use super::write::Known;
 use crate::domain::{Batch, Keep};
 
@@ -125,7 +126,8 @@ fn oldest_block(file: &Connection) -> rusqlite::Result<Option<Oldest>> {
 }
 
 fn delete(file: &Connection, block: &Oldest) -> rusqlite::Result<()> {
-    let Table { rows, blocks } = block.table;
+    let Table { rows, blocks, .. } = block.table;
+    segment::forget(file, block.table, block.ids.0)?;
     let sql = format!("DELETE FROM {rows} WHERE id BETWEEN ?1 AND ?2");
     file.prepare_cached(&sql)?.execute([block.ids.0, block.ids.1])?;
     file.prepare_cached(&format!("DELETE FROM {blocks} WHERE first_id = ?1"))?.execute([block.ids.0])?;

@@ -1,14 +1,16 @@
 //! Rows through their blocks: which blocks can hold what is asked for, what they say without being read, and the
 //! reading of those that must be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
 
-use super::block::{Table, classes, entries, processes};
+use super::block::{PORT, PROCESS, Table};
 use super::question::Question;
 use super::row::cannot_read;
+use super::segment;
+use super::summary::{classes, entries, few, values};
 use crate::domain::{HistoryError, Page};
 
 /// Of a scan's own: the ids, and the window.
@@ -17,67 +19,129 @@ pub(super) const PLACEHOLDERS: usize = 4;
 /// More are compared here.
 const FEW_PROCESSES: usize = 32;
 
-/// A block that holds rows of a process and class that are asked for, as far as its summary says.
+/// Where rows that are asked for can be, as far as summaries say.
 struct Candidate {
-    ids: (i64, i64),
+    place: Place,
     wall_ns: (i64, i64),
     /// By class.
     rows: BTreeMap<u32, u64>,
-    /// Whether `rows` is the answer: all of the block is in the window, and its summary knows enough.
+    /// Whether `rows` is the answer: all of it is in the window, and its summary knows enough.
     certain: bool,
 }
 
-/// The blocks that matter, latest first.
+/// First ids of the first and the last of some blocks.
+type Stretch = (i64, i64);
+
+enum Place {
+    /// A stretch of ids, and those of them where they are known.
+    Block((i64, i64), Option<Vec<i64>>),
+    /// Blocks of a segment, by their first ids.
+    Segment(Vec<i64>),
+}
+
+/// The places that matter, latest first.
 fn candidates(file: &Connection, table: Table, question: &Question) -> Result<Vec<Candidate>, HistoryError> {
     if question.is_empty() {
         return Ok(Vec::new());
     }
-    let (since, until) = (question.window.since_ns, question.window.until_ns);
-    let mut statement = file.prepare_cached(&blocks_within(table, question)).map_err(cannot_read)?;
+    let (mut found, stretches) = in_segments(file, table, question)?;
+    let sql = blocks_within(table, question, stretches.len());
+    let mut statement = file.prepare_cached(&sql).map_err(cannot_read)?;
     let changed = question.changed_since_ns.unwrap_or(i64::MIN);
-    let mut blocks = statement.query([since, until, changed]).map_err(cannot_read)?;
-    let mut found = Vec::new();
+    let own = [question.window.since_ns, question.window.until_ns, changed];
+    let values = own.into_iter().chain(stretches.into_iter().flat_map(|(first, last)| [first, last]));
+    let mut blocks = statement.query(params_from_iter(values)).map_err(cannot_read)?;
     while let Some(block) = blocks.next().map_err(cannot_read)? {
         let rows = matching(block, question).map_err(cannot_read)?;
-        if rows.is_empty() {
-            continue;
+        if !rows.is_empty() {
+            found.push(candidate(block, rows, question).map_err(cannot_read)?);
         }
-        let at = |column| block.get::<_, i64>(column).map_err(cannot_read);
-        let (ids, wall_ns) = ((at(0)?, at(1)?), (at(2)?, at(3)?));
-        let certain = question.is_of_blocks() && since <= wall_ns.0 && wall_ns.1 <= until;
-        found.push(Candidate { ids, wall_ns, rows, certain });
     }
-    found.sort_by_key(|block| std::cmp::Reverse((block.wall_ns.1, block.ids.1)));
+    found.sort_by_key(|place| std::cmp::Reverse(place.wall_ns.1));
     Ok(found)
 }
 
-/// Which blocks the window touches. The long parts of a summary, which no index has, are read only for processes.
-fn blocks_within(table: Table, question: &Question) -> String {
-    let of_processes = if question.processes.is_some() { ", processes, entries" } else { "" };
+/// What segments that are all in the window say of the processes or ports that are asked for, and the blocks for which they
+/// speak.
+fn in_segments(
+    file: &Connection,
+    table: Table,
+    question: &Question,
+) -> Result<(Vec<Candidate>, Vec<Stretch>), HistoryError> {
+    let (mut found, mut stretches) = (Vec::new(), Vec::<Stretch>::new());
+    // They do not know what has changed in them.
+    let Some(wanted) = question.by().filter(|_| question.changed_since_ns.is_none()) else {
+        return Ok((found, stretches));
+    };
+    let mut follows = false;
+    for segment in segment::places(file, table).map_err(cannot_read)? {
+        let (blocks, wall_ns) = (segment.blocks, segment.wall_ns);
+        if !is_within(wall_ns, question) {
+            follows = false;
+            continue;
+        }
+        match stretches.last_mut().filter(|_| follows) {
+            Some(last) => last.1 = blocks.1,
+            None => stretches.push(blocks),
+        }
+        follows = true;
+        let mut rows = BTreeMap::new();
+        let blocks = segment::find(file, table, blocks.0, wanted, |class, count| {
+            if question.wants_class(class) {
+                *rows.entry(class).or_default() += u64::from(count);
+            }
+        })
+        .map_err(cannot_read)?;
+        if !rows.is_empty() {
+            let certain = question.is_of_blocks();
+            found.push(Candidate { place: Place::Segment(blocks), wall_ns, rows, certain });
+        }
+    }
+    Ok((found, stretches))
+}
+
+fn is_within(wall_ns: (i64, i64), question: &Question) -> bool {
+    question.window.since_ns <= wall_ns.0 && wall_ns.1 <= question.window.until_ns
+}
+
+/// The columns of a block that questions need. The long parts, which no index has, are read only for processes and ports.
+fn columns(question: &Question) -> String {
+    let long = match question.by() {
+        Some((PROCESS, _)) => ", processes, process_few, process_entries",
+        Some((PORT, _)) => ", ports, port_few, port_entries",
+        _ => "",
+    };
+    format!("first_id, last_id, wall_first_ns, wall_last_ns, classes{long}")
+}
+
+/// Which blocks the window touches, but for so many stretches of them.
+fn blocks_within(table: Table, question: &Question, stretches: usize) -> String {
+    let but = (0..stretches).fold(String::new(), |but, at| {
+        but + &format!(" AND first_id NOT BETWEEN ?{} AND ?{}", 4 + 2 * at, 5 + 2 * at)
+    });
     format!(
-        "SELECT first_id, last_id, wall_first_ns, wall_last_ns, classes{of_processes} FROM {}
-         WHERE wall_last_ns >= ?1 AND wall_first_ns <= ?2 AND changed_ns >= ?3",
+        "SELECT {} FROM {} WHERE wall_last_ns >= ?1 AND wall_first_ns <= ?2 AND changed_ns >= ?3{but}",
+        columns(question),
         table.blocks
     )
 }
 
-/// Rows of a block that match by process and class, by class. Looks at no more of the summary than it must.
+/// Rows of a block that match by process or port and by class, by class. Looks at no more of the summary than it must.
 fn matching(block: &Row<'_>, question: &Question) -> rusqlite::Result<BTreeMap<u32, u64>> {
-    let part = |column| block.get_ref(column).map(|part| part.as_blob().unwrap_or_default());
     let mut rows = BTreeMap::new();
     let mut add = |class: u32, count: u32| {
         if question.wants_class(class) {
             *rows.entry(class).or_default() += u64::from(count);
         }
     };
-    let Some(wanted) = &question.processes else {
-        classes(part(4)?).for_each(|(class, count)| add(class, count));
+    let Some((_, wanted)) = question.by() else {
+        classes(part(block, 4)?).for_each(|(class, count)| add(class, count));
         return Ok(rows);
     };
-    let is_wanted = |process: u32| wanted.binary_search(&process).is_ok();
+    let is_wanted = |value: u32| wanted.binary_search(&value).is_ok();
     let last = wanted.last().copied().unwrap_or(0);
-    if processes(part(5)?).take_while(|process| *process <= last).any(is_wanted) {
-        entries(part(6)?)
+    if values(part(block, 5)?).take_while(|value| *value <= last).any(is_wanted) {
+        entries(part(block, 7)?)
             .take_while(|entry| entry.0 <= last)
             .filter(|entry| is_wanted(entry.0))
             .for_each(|(_, class, count)| add(class, count));
@@ -85,34 +149,88 @@ fn matching(block: &Row<'_>, question: &Question) -> rusqlite::Result<BTreeMap<u
     Ok(rows)
 }
 
-/// Hands over the rows of a block that match: wall time and id, class, and the row itself.
+fn candidate(block: &Row<'_>, rows: BTreeMap<u32, u64>, question: &Question) -> rusqlite::Result<Candidate> {
+    let ids = (block.get(0)?, block.get(1)?);
+    let known = match question.by() {
+        Some((_, wanted)) => known(block, ids.0, wanted)?,
+        None => None,
+    };
+    let wall_ns = (block.get(2)?, block.get(3)?);
+    let certain = question.is_of_blocks() && is_within(wall_ns, question);
+    Ok(Candidate { place: Place::Block(ids, known), wall_ns, rows, certain })
+}
+
+/// The ids of the rows of these processes or ports, falling, if the block knows all of them.
+fn known(block: &Row<'_>, first_id: i64, wanted: &[u32]) -> rusqlite::Result<Option<Vec<i64>>> {
+    let is_wanted = |value: u32| wanted.binary_search(&value).is_ok();
+    let mut unknown = values(part(block, 5)?).filter(|value| is_wanted(*value)).count();
+    let mut all = Vec::new();
+    for (_, ids) in few(part(block, 6)?, first_id).filter(|(value, _)| is_wanted(*value)) {
+        unknown = unknown.saturating_sub(1);
+        all.extend(ids);
+    }
+    all.sort_unstable_by_key(|id| std::cmp::Reverse(*id));
+    Ok(Some(all).filter(|_| unknown == 0))
+}
+
+fn part<'a>(block: &'a Row<'_>, column: usize) -> rusqlite::Result<&'a [u8]> {
+    Ok(block.get_ref(column)?.as_blob().unwrap_or_default())
+}
+
+/// A candidate's blocks, latest first.
+fn blocks_of(
+    file: &Connection,
+    table: Table,
+    question: &Question,
+    of: Candidate,
+) -> Result<Vec<Candidate>, HistoryError> {
+    let Place::Segment(blocks) = &of.place else { return Ok(vec![of]) };
+    let sql = format!("SELECT {} FROM {} WHERE first_id = ?1", columns(question), table.blocks);
+    let mut statement = file.prepare_cached(&sql).map_err(cannot_read)?;
+    let mut read = |first: &i64| {
+        statement.query_row([first], |block| candidate(block, BTreeMap::new(), question)).map_err(cannot_read)
+    };
+    let mut found = blocks.iter().map(&mut read).collect::<Result<Vec<_>, _>>()?;
+    found.sort_by_key(|block| std::cmp::Reverse(block.wall_ns.1));
+    Ok(found)
+}
+
+/// Hands over the rows of a block that match: wall time and id, and class. The rest of a row takes several times as long to
+/// read, and is for those alone that are shown.
 fn scan(
     file: &Connection,
     table: Table,
     question: &Question,
-    block: &Candidate,
-    mut take: impl FnMut((i64, i64), u32, &Row<'_>) -> Result<(), HistoryError>,
+    block: &Place,
+    mut take: impl FnMut((i64, i64), u32),
 ) -> Result<(), HistoryError> {
-    let and = if question.is_of_blocks() { "" } else { " AND " };
+    let and = if question.rows.sql.is_empty() { "" } else { " AND " };
     let sql = format!(
-        "SELECT * FROM {} WHERE id BETWEEN ?1 AND ?2 AND wall_ns BETWEEN ?3 AND ?4{}{and}{} ORDER BY id DESC",
+        "SELECT id, wall_ns, process, class FROM {}
+         WHERE id BETWEEN ?1 AND ?2 AND wall_ns BETWEEN ?3 AND ?4{}{and}{} ORDER BY id DESC",
         table.rows,
         of_few_processes(question),
         question.rows.sql
     );
-    let window = question.window;
-    let own: [_; PLACEHOLDERS] =
-        [block.ids.0, block.ids.1, window.since_ns, window.until_ns].map(Value::from);
     let mut statement = file.prepare_cached(&sql).map_err(cannot_read)?;
-    let values = own.iter().chain(&question.rows.values);
-    let mut rows = statement.query(params_from_iter(values)).map_err(cannot_read)?;
-    while let Some(row) = rows.next().map_err(cannot_read)? {
-        let (process, class) = (row.get(2).map_err(cannot_read)?, row.get(3).map_err(cannot_read)?);
-        if question.wants(process, class) {
-            take((row.get(1).map_err(cannot_read)?, row.get(0).map_err(cannot_read)?), class, row)?;
+    let mut within = |first: i64, last: i64| -> Result<(), HistoryError> {
+        let own: [_; PLACEHOLDERS] =
+            [first, last, question.window.since_ns, question.window.until_ns].map(Value::from);
+        let values = own.iter().chain(&question.rows.values);
+        let mut rows = statement.query(params_from_iter(values)).map_err(cannot_read)?;
+        while let Some(row) = rows.next().map_err(cannot_read)? {
+            let (process, class) = (row.get(2).map_err(cannot_read)?, row.get(3).map_err(cannot_read)?);
+            if question.wants(process, class) {
+                take((row.get(1).map_err(cannot_read)?, row.get(0).map_err(cannot_read)?), class);
+            }
         }
+        Ok(())
+    };
+    match block {
+        Place::Block(_, Some(known)) => known.iter().try_for_each(|id| within(*id, *id)),
+        Place::Block((first, last), None) => within(*first, *last),
+        Place::Segment(_) => Ok(()), // its blocks are
     }
-    Ok(())
 }
 
 /// A condition on the process, where few are asked for: `SQLite` passes over a row faster than it hands it over.
@@ -131,16 +249,15 @@ pub(super) fn count(
     question: &Question,
 ) -> Result<BTreeMap<u32, u64>, HistoryError> {
     let mut counts = BTreeMap::new();
-    for block in candidates(file, table, question)? {
-        if block.certain {
-            for (class, rows) in block.rows {
+    for candidate in candidates(file, table, question)? {
+        if candidate.certain {
+            for (class, rows) in candidate.rows {
                 *counts.entry(class).or_default() += rows;
             }
-        } else {
-            scan(file, table, question, &block, |_, class, _| {
-                *counts.entry(class).or_default() += 1;
-                Ok(())
-            })?;
+            continue;
+        }
+        for block in blocks_of(file, table, question, candidate)? {
+            scan(file, table, question, &block.place, |_, class| *counts.entry(class).or_default() += 1)?;
         }
     }
     Ok(counts)
@@ -154,34 +271,61 @@ pub(super) fn page<T>(
     limit: u32,
     convert: &mut dyn FnMut(&Row<'_>) -> Result<T, HistoryError>,
 ) -> Result<Page<T>, HistoryError> {
-    let (mut newest, mut total) = (BTreeMap::<(i64, i64), T>::new(), 0);
-    for block in candidates(file, table, question)? {
-        let is_full = newest.len() >= limit as usize;
-        let may_hold_newer = limit > 0
-            && question.after.is_none_or(|(wall_ns, _)| block.wall_ns.0 <= wall_ns)
-            && (!is_full || newest.first_key_value().is_some_and(|(at, _)| block.wall_ns.1 >= at.0));
-        if block.certain {
-            total += block.rows.values().sum::<u64>();
+    let (mut newest, mut total) = (Newest { limit: limit as usize, rows: BTreeSet::new() }, 0);
+    for candidate in candidates(file, table, question)? {
+        let certain = candidate.certain;
+        if certain {
+            total += candidate.rows.values().sum::<u64>();
+            if !newest.may_be_in(candidate.wall_ns, question) {
+                continue;
+            }
         }
-        if block.certain && !may_hold_newer {
-            continue;
+        for block in blocks_of(file, table, question, candidate)? {
+            if certain && !newest.may_be_in(block.wall_ns, question) {
+                continue;
+            }
+            scan(file, table, question, &block.place, |at, _| {
+                total += u64::from(!certain);
+                if question.after.is_none_or(|after| at < after) {
+                    newest.take(at);
+                }
+            })?;
         }
-        scan(file, table, question, &block, |at, _, row| {
-            total += u64::from(!block.certain);
-            if question.after.is_some_and(|after| at >= after) {
-                return Ok(());
-            }
-            let is_full = newest.len() >= limit as usize;
-            if !is_full || newest.first_key_value().is_some_and(|(oldest, _)| at > *oldest) {
-                newest.insert(at, convert(row)?);
-            }
-            if newest.len() > limit as usize {
-                newest.pop_first();
-            }
-            Ok(())
-        })?;
     }
-    Ok(Page { rows: newest.into_values().rev().collect(), total })
+    let sql = format!("SELECT * FROM {} WHERE id = ?1", table.rows);
+    let mut one = file.prepare_cached(&sql).map_err(cannot_read)?;
+    let mut read = |id: i64| {
+        let mut rows = one.query([id]).map_err(cannot_read)?;
+        rows.next().map_err(cannot_read)?.map(&mut *convert).transpose()
+    };
+    let rows = newest.rows.into_iter().rev().filter_map(|(_, id)| read(id).transpose());
+    Ok(Page { rows: rows.collect::<Result<_, _>>()?, total })
+}
+
+/// The newest rows so far, by wall time and id.
+struct Newest {
+    limit: usize,
+    rows: BTreeSet<(i64, i64)>,
+}
+
+impl Newest {
+    /// Whether rows between these wall times may be among them.
+    fn may_be_in(&self, wall_ns: (i64, i64), question: &Question) -> bool {
+        question.after.is_none_or(|(after_ns, _)| wall_ns.0 <= after_ns) && self.takes((wall_ns.1, i64::MAX))
+    }
+
+    fn takes(&self, at: (i64, i64)) -> bool {
+        self.rows.len() < self.limit || self.rows.first().is_some_and(|oldest| at > *oldest)
+    }
+
+    fn take(&mut self, at: (i64, i64)) {
+        if self.takes(at) {
+            self.rows.insert(at);
+        }
+        if self.rows.len() > self.limit {
+            self.rows.pop_first();
+        }
+    }
 }
 
 #[cfg(test)]
@@ -200,7 +344,7 @@ mod tests {
         let all = Filter::within(Window { since_ns: i64::MIN, until_ns: i64::MAX });
         for table in [CONNECTIONS, DROPS] {
             let question = Question::of_drops(&file, &all).unwrap();
-            let sql = format!("EXPLAIN QUERY PLAN {}", blocks_within(table, &question));
+            let sql = format!("EXPLAIN QUERY PLAN {}", blocks_within(table, &question, 0));
             let plan: String = file.query_row(&sql, [0, 0, 0], |row| row.get("detail")).unwrap();
             assert!(plan.contains("USING COVERING INDEX"), "{plan}");
         }

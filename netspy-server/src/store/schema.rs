@@ -7,21 +7,22 @@ use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
-use super::version2;
+use super::block::{CONNECTIONS, DROPS, Table};
+use super::{version2, version5};
 use crate::domain::HistoryError;
 
 /// `nspy`: marks the file as netspy's (`file(1)` and `PRAGMA application_id` show it).
 pub(super) const APPLICATION: i32 = 0x6e73_7079;
 
 /// Version of the tables below.
-pub(super) const VERSION: i32 = 5;
+pub(super) const VERSION: i32 = 6;
 
 /// Pages of the log that are copied into the database at once: the fewer times a page is copied, the less is written.
 const CHECKPOINT_PAGES: i32 = 2_000;
 
 /// The two big tables have no index but their id: ids grow with time, so that rows are appended, and blocks lead to
 /// them (see [`super::block`]). Their first four columns are the same.
-pub(super) const TABLES: &str = "
+const TABLES: &str = "
 CREATE TABLE connections (
     id INTEGER PRIMARY KEY,
     wall_ns INTEGER NOT NULL,
@@ -169,39 +170,40 @@ CREATE TABLE horizons (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// Summaries of the big tables' rows.
-pub(super) const BLOCKS: &str = "
-CREATE TABLE connection_blocks (
-    first_id INTEGER PRIMARY KEY,
-    last_id INTEGER NOT NULL,
-    wall_first_ns INTEGER NOT NULL,
-    wall_last_ns INTEGER NOT NULL,
-    changed_ns INTEGER NOT NULL,
-    classes BLOB NOT NULL,
-    processes BLOB NOT NULL,
-    entries BLOB NOT NULL
-) STRICT;
-CREATE TABLE drop_blocks (
-    first_id INTEGER PRIMARY KEY,
-    last_id INTEGER NOT NULL,
-    wall_first_ns INTEGER NOT NULL,
-    wall_last_ns INTEGER NOT NULL,
-    changed_ns INTEGER NOT NULL,
-    classes BLOB NOT NULL,
-    processes BLOB NOT NULL,
-    entries BLOB NOT NULL
-) STRICT;
-";
+/// Summaries of a big table's rows, and of its blocks.
+pub(super) fn summaries(of: Table) -> String {
+    let Table { blocks, segments, .. } = of;
+    format!(
+        "CREATE TABLE {blocks} (
+            first_id INTEGER PRIMARY KEY,
+            last_id INTEGER NOT NULL,
+            wall_first_ns INTEGER NOT NULL,
+            wall_last_ns INTEGER NOT NULL,
+            changed_ns INTEGER NOT NULL,
+            classes BLOB NOT NULL,
+            processes BLOB NOT NULL,
+            process_few BLOB NOT NULL,
+            process_entries BLOB NOT NULL,
+            ports BLOB NOT NULL,
+            port_few BLOB NOT NULL,
+            port_entries BLOB NOT NULL
+        ) STRICT;
+        CREATE TABLE {segments} (
+            first_block INTEGER PRIMARY KEY,
+            last_block INTEGER NOT NULL,
+            wall_first_ns INTEGER NOT NULL,
+            wall_last_ns INTEGER NOT NULL,
+            blocks BLOB NOT NULL,
+            processes BLOB NOT NULL,
+            ports BLOB NOT NULL
+        ) STRICT;"
+    )
+}
 
-/// Version 4 did not know when a block had changed: for its blocks that may be any time.
-const FROM_VERSION_4: &str = "
-INSERT INTO connection_blocks SELECT first_id, last_id, wall_first_ns, wall_last_ns, 9223372036854775807,
-    classes, processes, entries FROM old_connection_blocks;
-INSERT INTO drop_blocks SELECT first_id, last_id, wall_first_ns, wall_last_ns, 9223372036854775807,
-    classes, processes, entries FROM old_drop_blocks;
-DROP TABLE old_connection_blocks;
-DROP TABLE old_drop_blocks;
-";
+/// All tables of a new file.
+pub(super) fn all_tables() -> String {
+    format!("{TABLES} {} {}", summaries(CONNECTIONS), summaries(DROPS))
+}
 
 /// Indexes on what a process's identity holds, and of blocks by time with what most questions ask of them, so that those
 /// need not go by the long rest. A file of this version may still be without.
@@ -269,10 +271,8 @@ fn create_or_check(connection: &mut Connection) -> rusqlite::Result<Found> {
     match (application, version) {
         (APPLICATION, VERSION) => Ok(Found::Usable),
         (APPLICATION, 2) => Ok(Found::Version2),
-        (APPLICATION, 4) => {
-            let rename = "ALTER TABLE connection_blocks RENAME TO old_connection_blocks;
-                          ALTER TABLE drop_blocks RENAME TO old_drop_blocks;";
-            transaction.execute_batch(&format!("{rename} {BLOCKS} {FROM_VERSION_4}"))?;
+        (APPLICATION, 4 | 5) => {
+            version5::migrate(&transaction)?;
             transaction.pragma_update(None, "user_version", VERSION)?;
             transaction.commit()?;
             Ok(Found::Usable)
@@ -280,7 +280,7 @@ fn create_or_check(connection: &mut Connection) -> rusqlite::Result<Found> {
         (APPLICATION, newer) if newer > VERSION => Ok(Found::Newer(newer)),
         (APPLICATION, _) => Ok(Found::Unreleased),
         (0, 0) if tables == 0 => {
-            transaction.execute_batch(&format!("{TABLES} {BLOCKS}"))?;
+            transaction.execute_batch(&all_tables())?;
             transaction.pragma_update(None, "application_id", APPLICATION)?;
             transaction.pragma_update(None, "user_version", VERSION)?;
             transaction.commit()?;

@@ -97,10 +97,20 @@ fn top(
     for (key, sum) in found.into_iter().filter(|(_, sum)| sum.count > 0) {
         add(&mut groups, name.group(key, by)?, sum);
     }
-    let mut groups: Vec<_> = groups.into_iter().collect();
-    groups.sort_by_cached_key(|(group, sum)| (std::cmp::Reverse(sum.count), format!("{group:?}")));
-    groups.truncate(limit as usize);
-    Ok(groups)
+    Ok(most(groups.into_iter().collect(), limit as usize))
+}
+
+/// Those of most events, in their order. There may be tens of thousands, of which few are asked for.
+fn most(mut groups: Vec<(Group, Sum)>, limit: usize) -> Vec<(Group, Sum)> {
+    let order = |one: &(Group, Sum), other: &(Group, Sum)| {
+        other.1.count.cmp(&one.1.count).then_with(|| one.0.cmp(&other.0))
+    };
+    if limit < groups.len() {
+        groups.select_nth_unstable_by(limit, order);
+        groups.truncate(limit);
+    }
+    groups.sort_unstable_by(order);
+    groups
 }
 
 fn add<K: Eq + Hash>(sums: &mut HashMap<K, Sum>, key: K, more: Sum) {
@@ -150,5 +160,23 @@ impl Names<'_> {
             })
         });
         row.map_err(cannot_read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_are_those_that_sorting_all_would_give() {
+        let groups = || {
+            let counts = (0..100_u32).map(|n| (Group::User(n), u64::from(n * 37 % 10)));
+            counts.map(|(group, count)| (group, Sum { count, ..Sum::default() })).collect::<Vec<_>>()
+        };
+        let all = most(groups(), 100);
+        assert!(all.is_sorted_by_key(|(group, sum)| (std::cmp::Reverse(sum.count), group.clone())));
+        for limit in [0, 1, 10, 99, 100, 101] {
+            assert_eq!(most(groups(), limit), all[..limit.min(100)]);
+        }
     }
 }

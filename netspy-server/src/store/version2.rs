@@ -6,7 +6,7 @@ use rusqlite::types::FromSql;
 use rusqlite::{Connection, Row, Transaction, TransactionBehavior};
 
 use super::row::{cannot_read, unreadable};
-use super::schema::{BLOCKS, TABLES, VERSION};
+use super::schema::{VERSION, all_tables};
 use super::write::{Known, write_batches};
 use crate::domain::{
     self, Attribution, Batch, Close, Direction, Ending, Endpoint, HistoryError, Identity, Outcome,
@@ -22,7 +22,7 @@ pub(super) fn migrate(file: &mut Connection) -> Result<(), HistoryError> {
     let moving = file.transaction_with_behavior(TransactionBehavior::Immediate).map_err(cannot_read)?;
     let rename = "ALTER TABLE connections RENAME TO old_connections; ALTER TABLE drops RENAME TO old_drops;
                   ALTER TABLE losses RENAME TO old_losses; DROP INDEX losses_by_time;";
-    moving.execute_batch(&format!("{rename} {TABLES} {BLOCKS}")).map_err(cannot_read)?;
+    moving.execute_batch(&format!("{rename} {}", all_tables())).map_err(cannot_read)?;
     let mut known = Known::default();
     move_rows(&moving, "old_connections", connection, |rows| {
         write_batches(&moving, &mut known, &[Batch { connections: rows, ..Batch::default() }]).map(drop)
@@ -166,20 +166,13 @@ fn endpoint(row: &Row<'_>, ip: &str, port: &str) -> Result<Option<Endpoint>, His
 }
 
 fn outcome(row: &Row<'_>) -> Result<Outcome, HistoryError> {
-    Ok(match named(row, "verdict", Verdict::from_name)? {
-        Verdict::Pending => Outcome::Pending,
-        Verdict::Unanswered => Outcome::Unanswered,
-        Verdict::Established => Outcome::Established { latency_ns: unsigned(row, "outcome_ns")? },
-        Verdict::Aborted => Outcome::Aborted { after_ns: unsigned(row, "outcome_ns")? },
-        // The others are words for an errno.
-        Verdict::Refused | Verdict::Reset | Verdict::TimedOut | Verdict::Unreachable | Verdict::Failed => {
-            Outcome::Failed {
-                errno: column(row, "errno")?,
-                stage: named(row, "stage", Stage::from_name)?,
-                after_ns: unsigned(row, "outcome_ns")?,
-            }
-        }
-    })
+    let verdict = named(row, "verdict", Verdict::from_name)?;
+    let stage = match column::<Option<String>>(row, "stage")? {
+        Some(_) => Some(named(row, "stage", Stage::from_name)?),
+        None => None,
+    };
+    let (after_ns, errno) = (optional_unsigned(row, "outcome_ns")?, column(row, "errno")?);
+    Outcome::of_parts(verdict, after_ns, errno, stage).map_err(|part| unreadable(part, &"it is missing"))
 }
 
 fn column<T: FromSql>(row: &Row<'_>, name: &str) -> Result<T, HistoryError> {

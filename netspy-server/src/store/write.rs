@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
-use super::block::{Blocks, CONNECTIONS, DROPS, Entry};
+use super::block::{Blocks, CONNECTIONS, DROPS, Entry, NO_PORT};
 use super::connection::{self, Stored};
 use super::dictionary::{Causes, ProcessReader, Processes, Programs};
 use super::ledger::{self, Unwritten};
@@ -178,12 +178,13 @@ fn write_connections(
         let mut write = || {
             let numbers = known.processes.numbers(file, &mut known.programs, &row.process);
             let ((process, program), class) = (numbers?, connection::class_of(row));
-            let entry =
-                Entry { wall_ns: row.wall_ns, changed_ns: connection::changed_ns(row), process, class };
+            let of = [process, connection::remote_port(row)];
+            let entry = Entry { wall_ns: row.wall_ns, changed_ns: connection::changed_ns(row), of, class };
             if let Some(before) = &before {
                 let class_before = connection::class_of(&before.connection);
                 changes.discount(&before.connection, before.program, class_before, before.rolled);
-                blocks.replace(id, (before.process, class_before), entry)?;
+                let of_before = [before.process, connection::remote_port(&before.connection)];
+                blocks.replace(id, (of_before, class_before), entry)?;
             } else {
                 blocks.add(id, entry)?;
             }
@@ -234,7 +235,7 @@ fn write_drops(
         let cause = known.causes.number(file, drop)?;
         if packet_drop::put(&mut put, drop, process, cause)? {
             let (wall_ns, changed_ns) = (drop.wall_ns, drop.wall_ns);
-            blocks.add(id, Entry { wall_ns, changed_ns, process, class: cause })?;
+            blocks.add(id, Entry { wall_ns, changed_ns, of: [process, NO_PORT], class: cause })?;
             changes.count_drop(drop.wall_ns, program, cause);
         }
     }

@@ -420,3 +420,29 @@ fn what_happened_before_the_question_is_in_the_answer() {
     server.get("/");
     assert_eq!(server.barrier.calls.load(Ordering::SeqCst), 7, "the index asks nothing");
 }
+
+#[test]
+fn what_is_asked_again_is_read_again_only_when_something_was_written() {
+    let server = Server::with(&sample());
+    let late = |id| Batch {
+        connections: vec![attempt(id, 1, 4242, "curl", Outcome::Pending)],
+        drops: vec![packet_drop(id, 1, 4242, "LATE")],
+        ..Batch::default()
+    };
+    for (n, path) in SUMMARIES.iter().chain(&LISTS).chain(&["/api/top"]).enumerate() {
+        let id = 100 + 2 * n as u64;
+        let path = format!("{path}?pid=4242");
+        let path = path.replace("top?pid=4242", "top?process=curl");
+        let first = server.get(&path);
+        assert_eq!(server.get(&path), first);
+        // Behind the server's back: what it has not heard of has not happened.
+        server.barrier.record_silently(&late(id));
+        assert_eq!(server.get(&path), first, "{path} was read again");
+        let other = path.replace("4242", "4243").replace("curl", "old");
+        assert_ne!(server.get(&other), first, "{other} is another question");
+        server.record(late(id + 1));
+        let now = server.get(&path);
+        assert_ne!(now, first, "{path} was not read again");
+        assert_eq!(server.get(&path), now);
+    }
+}

@@ -10,7 +10,7 @@ use netspy_server::domain::{
     Attribution, Backlog, Barrier, Batch, Check, Clock, Connection, Counted, CountedKind, Endpoint,
     ExistingSocket, History, HistoryError, Hook, HookState, Identity, Loss, LossKind, LossPlace, Outcome,
     PacketDirection, PacketDrop, Process, ProgramCost, Programs, Refusal, Sink, SocketRole, Sockets, Stage,
-    Thread, Trouble, TroubleKind,
+    Thread, Told, Trouble, TroubleKind,
 };
 use netspy_server::feed::Feed;
 use netspy_server::http::{ApiState, router};
@@ -34,21 +34,24 @@ pub(crate) struct TestBarrier {
 }
 
 impl Barrier for TestBarrier {
-    fn wait(&self) -> Result<(), HistoryError> {
+    fn ask(&self, told: Told) {
         self.calls.fetch_add(1, Ordering::SeqCst);
-        if let Some(message) = self.fails.lock().unwrap().clone() {
-            return Err(HistoryError(message));
-        }
-        self.write(std::mem::take(&mut *self.writes.lock().unwrap()))
-    }
-
-    fn written(&self) -> Result<(), HistoryError> {
-        self.wait()?;
-        self.unwritten.lock().unwrap().clone().map_or(Ok(()), |message| Err(HistoryError(message)))
+        let failure = |message: &Mutex<Option<String>>| {
+            message.lock().unwrap().clone().map_or(Ok(()), |message| Err(HistoryError(message)))
+        };
+        let reached = failure(&self.fails)
+            .and_then(|()| self.write(std::mem::take(&mut *self.writes.lock().unwrap())))
+            .map(|()| failure(&self.unwritten));
+        told(reached);
     }
 }
 
 impl TestBarrier {
+    /// Into the history, and nobody is told.
+    pub(crate) fn record_silently(&self, batch: &Batch) {
+        self.sink.lock().unwrap().as_mut().unwrap().write(batch).unwrap();
+    }
+
     /// As the pipeline does it: into the history, then to who follows.
     fn write(&self, batch: Batch) -> Result<(), HistoryError> {
         if let Some(sink) = self.sink.lock().unwrap().as_mut() {
@@ -138,6 +141,7 @@ impl Server {
             programs: programs.clone(),
             hooks: hooks.into(),
             allowed_hosts: Arc::new(["monitor.lan".to_owned()]),
+            answers: Arc::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();

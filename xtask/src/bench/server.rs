@@ -12,6 +12,9 @@ pub(crate) struct Arguments {
     /// Connections in the history that is asked
     #[arg(long, default_value_t = 10_000_000)]
     connections: u64,
+    /// Only write so many connections with the bounds that a server has by default, and show what memory that takes
+    #[arg(long)]
+    long: Option<u64>,
 }
 
 const MIB: f64 = 1_048_576.0;
@@ -35,7 +38,10 @@ pub(crate) fn job(arguments: &Arguments) -> Result<()> {
     let mut bench = command::cargo(&root);
     bench.args(["bench", "--quiet", "--package", "netspy-server", "--bench", "history", "--"]);
     bench.arg("--connections").arg(arguments.connections.to_string()).arg("--directory").arg(&directory);
-    println!("{} connections; about a minute per million", arguments.connections);
+    if let Some(long) = arguments.long {
+        bench.arg("--long").arg(long.to_string());
+    }
+    println!("{} connections; about a minute per million", arguments.long.unwrap_or(arguments.connections));
     for line in command::text(&mut bench)?.lines().filter(|line| line.starts_with('{')) {
         let measured = serde_json::from_str(line).with_context(|| format!("not a measurement: {line}"))?;
         print(&measured);
@@ -61,6 +67,18 @@ fn print(measured: &Value) {
             number("most_bytes") / MIB,
             Some(Goal::AtMost(number("allowed_bytes") / MIB)),
         );
+    } else if what == "memory meanwhile" {
+        let million = number("records") / 1e6;
+        row(
+            &format!("after {million:.0} million records"),
+            "MiB resident",
+            number("resident_bytes") / MIB,
+            None,
+        );
+    } else if what == "long run" {
+        row(what, "events written", number("connections") + number("drops"), None);
+        row(what, "connections left", number("rows_left"), None);
+        row(what, "MiB on disk", number("bytes") / MIB, None);
     } else if what == "memory" {
         row(what, "MiB resident at most", number("peak_bytes") / MIB, None);
     } else if what.starts_with("GET") {
@@ -78,6 +96,7 @@ fn print(measured: &Value) {
         let load = measured["load"].as_str().unwrap_or_default();
         row(&format!("{what} ({load})"), "ms median", number("median_ms"), None);
         row("", "ms p99", number("p99_ms"), goal.map(|(_, most)| Goal::AtMost(*most)));
+        row("", "ms of CPU, median", number("cpu_median_ms"), None);
     }
 }
 

@@ -1,5 +1,5 @@
 //! netspy's history against the same in Parquet segments that `DataFusion` reads: the same batches go into both, and
-//! both are asked the same, in turn. `cargo xtask bench history --against parquet` builds and runs it.
+//! both are asked the same, in turn. `cargo xtask bench history` builds and runs it.
 //!
 //! Prints one JSON object per measurement. Arguments: `--connections N`, `--directory DIR`.
 

@@ -14,8 +14,8 @@ const ASKED: usize = 15;
 type Histories = [Arc<dyn History>; 2];
 
 pub(crate) fn ask_all(load: &str, histories: &Histories) {
-    let day = Filter::within(Window { since_ns: BEGIN_NS, until_ns: BEGIN_NS + DAY_NS - 1 });
-    let noon = BEGIN_NS + DAY_NS / 2 + 7;
+    let day = Filter::within(Window { since_ns: *BEGIN_NS, until_ns: *BEGIN_NS + DAY_NS - 1 });
+    let noon = *BEGIN_NS + DAY_NS / 2 + 7;
     let minute = Filter::within(Window { since_ns: noon, until_ns: noon + 60_000_000_000 });
     let named = |name: &str| Filter { process: Some(name.to_owned()), ..day.clone() };
     let ports = |port| End { network: None, ports: Some(port..=port) };

@@ -107,18 +107,9 @@ pub(crate) fn of_connections(rows: &[Connection]) -> Result<RecordBatch, ArrowEr
     columns.end(DESTINATION, |row| row.destination);
     columns.text("path", |row| row.path.as_ref());
     columns.number::<UInt32Type>("peer_pid", |row| row.peer_pid);
-    columns.number::<UInt64Type>("outcome_ns", |row| match row.outcome {
-        Outcome::Pending | Outcome::Unanswered => None,
-        Outcome::Established { latency_ns: after_ns }
-        | Outcome::Aborted { after_ns }
-        | Outcome::Failed { after_ns, .. } => Some(after_ns),
-    });
-    let failed = |row: &Connection| match row.outcome {
-        Outcome::Failed { errno, stage, .. } => Some((errno, place(&STAGES, &stage))),
-        _ => None,
-    };
-    columns.number::<UInt32Type>("errno", |row| failed(row).map(|failed| failed.0));
-    columns.number::<UInt8Type>("stage", |row| failed(row).map(|failed| failed.1));
+    columns.number::<UInt64Type>("outcome_ns", |row| row.outcome.after_ns());
+    columns.number::<UInt32Type>("errno", |row| row.outcome.failure().map(|(errno, _)| errno));
+    columns.number::<UInt8Type>("stage", |row| row.outcome.failure().map(|(_, stage)| place(&STAGES, &stage)));
     columns.number::<UInt64Type>("accepted_after_ns", |row| row.accepted_after_ns);
     columns.number::<UInt64Type>("bytes_sent", |row| row.traffic.map(|traffic| traffic.bytes_sent));
     columns.number::<UInt64Type>("bytes_received", |row| row.traffic.map(|traffic| traffic.bytes_received));
@@ -223,18 +214,9 @@ impl Row<'_> {
     }
 
     fn outcome(&self) -> Option<Outcome> {
-        let after_ns = self.long("outcome_ns");
-        Some(match self.variant(&Verdict::ALL, "verdict")? {
-            Verdict::Pending => Outcome::Pending,
-            Verdict::Unanswered => Outcome::Unanswered,
-            Verdict::Established => Outcome::Established { latency_ns: after_ns? },
-            Verdict::Aborted => Outcome::Aborted { after_ns: after_ns? },
-            _ => Outcome::Failed {
-                errno: self.word("errno")?,
-                stage: self.variant(&STAGES, "stage")?,
-                after_ns: after_ns?,
-            },
-        })
+        let verdict = self.variant(&Verdict::ALL, "verdict")?;
+        let stage = self.variant(&STAGES, "stage");
+        Outcome::of_parts(verdict, self.long("outcome_ns"), self.word("errno"), stage).ok()
     }
 
     fn traffic(&self) -> Option<Traffic> {

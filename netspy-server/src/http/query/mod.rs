@@ -54,6 +54,18 @@ impl SummaryQuery {
             conditions: conditions::given(params)?,
         })
     }
+
+    /// Where its window begins, and what else an answer is made of, as `what`.
+    pub(super) fn apart<T>(mut self, what: impl FnOnce(Self) -> T) -> (i64, T) {
+        let since_ns = std::mem::take(&mut self.filter.window.since_ns);
+        self.end_ns = second(self.end_ns);
+        (since_ns, what(self))
+    }
+}
+
+/// The whole second in which a moment is, as answers show it.
+fn second(ns: i64) -> i64 {
+    ns.saturating_sub(ns.rem_euclid(1_000_000_000))
 }
 
 /// What a list is about.
@@ -112,6 +124,13 @@ impl ListQuery {
     /// When the window ends.
     pub(super) fn end_ns(&self) -> i64 {
         self.until_ns.unwrap_or(self.now_ns)
+    }
+
+    /// Where its window begins, and what else a list of one kind is made of, as `what`.
+    pub(super) fn apart<T>(mut self, what: impl FnOnce(Self) -> T) -> (i64, T) {
+        let since_ns = std::mem::take(&mut self.filter.window.since_ns);
+        (self.since_ns, self.now_ns) = (None, second(self.end_ns()));
+        (since_ns, what(self))
     }
 }
 
@@ -212,6 +231,13 @@ impl TopQuery {
     pub(super) fn since_ns(&self) -> i64 {
         let since_ns = self.filter.window.since_ns;
         since_ns.saturating_sub(since_ns.rem_euclid(60_000_000_000))
+    }
+
+    /// Where its window begins, and what else an answer is made of, as `what`.
+    pub(super) fn apart<T>(mut self, what: impl FnOnce(Self) -> T) -> (i64, T) {
+        let since_ns = self.filter.window.since_ns;
+        (self.filter.window.since_ns, self.end_ns) = (self.since_ns(), second(self.end_ns));
+        (since_ns, what(self))
     }
 }
 

@@ -89,27 +89,59 @@ fn a_file_of_version_2_is_brought_up_to_date() {
     }
 }
 
+/// Makes the file one of an earlier version: without segments, and with blocks that know less.
+fn make_older(path: &std::path::Path, version: i32) {
+    let file = rusqlite::Connection::open(path).unwrap();
+    for of in ["connection", "drop"] {
+        let back = format!(
+            "DROP TABLE {of}_segments; DROP TABLE {of}_blocks; PRAGMA user_version = {version};
+             CREATE TABLE {of}_blocks (first_id INTEGER PRIMARY KEY, wall_last_ns INTEGER) STRICT;
+             CREATE INDEX {of}_blocks_by_time ON {of}_blocks (wall_last_ns);"
+        );
+        file.execute_batch(&back).unwrap();
+    }
+}
+
 #[test]
 fn a_file_of_version_4_is_brought_up_to_date() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("history.db");
     let rows: Vec<_> = (1..=3_000).map(|id| connection(id, id as i64, Outcome::Pending)).collect();
-    {
-        let (mut sink, _history) = open(&path, Keep::default()).unwrap();
-        write_connections(&mut sink, &rows);
-    }
-    let file = rusqlite::Connection::open(&path).unwrap();
-    let back = "DROP INDEX connection_blocks_by_time; DROP INDEX drop_blocks_by_time;
-                ALTER TABLE connection_blocks DROP COLUMN changed_ns;
-                ALTER TABLE drop_blocks DROP COLUMN changed_ns; PRAGMA user_version = 4;";
-    file.execute_batch(back).unwrap();
-    drop(file);
+    write_connections(&mut open(&path, Keep::default()).unwrap().0, &rows);
+    make_older(&path, 4);
     let (mut sink, history) = open(&path, Keep::default()).unwrap();
     let late = Filter { changed_since_ns: Some(2_500), ..ALL };
-    assert_eq!(history.connections(&late, 0).unwrap().total, 501, "blocks that may have changed are read");
+    assert_eq!(history.connections(&late, 0).unwrap().total, 501, "it is known when rows changed");
     write_connections(&mut sink, &[connection(7, 7, Outcome::Established { latency_ns: 5_000 })]);
     assert_eq!(history.connections(&late, 0).unwrap().total, 502);
     assert_eq!(history.connections(&ALL, 0).unwrap().total, 3_000);
+}
+
+#[test]
+fn a_file_of_version_5_is_brought_up_to_date() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history.db");
+    let rows: Vec<_> = (1..=70_000)
+        .map(|id| {
+            let name = if id % 10_000 == 7 { "rare" } else { "curl" };
+            let process = process(1, name, name).into();
+            Connection { process, ..connection(id, id as i64, Outcome::Pending) }
+        })
+        .collect();
+    write_connections(&mut open(&path, Keep::default()).unwrap().0, &rows);
+    make_older(&path, 5);
+    let (mut sink, history) = open(&path, Keep::default()).unwrap();
+    let file = rusqlite::Connection::open(&path).unwrap();
+    let segments: i64 =
+        file.query_row("SELECT count(*) FROM connection_segments", [], |row| row.get(0)).unwrap();
+    assert_eq!(segments, 1, "what was there has segments");
+    assert_eq!(ids(&history, &named("rare")), [60_007, 50_007, 40_007, 30_007, 20_007, 10_007, 7]);
+    let late = Connection { process: process(2, "rare", "rare").into(), ..rows[8].clone() };
+    write_connections(&mut sink, &[late]);
+    assert_eq!(ids(&history, &named("rare")), [60_007, 50_007, 40_007, 30_007, 20_007, 10_007, 9, 7]);
+    assert_eq!(history.connections(&named("curl"), 0).unwrap().total, 70_000 - 8);
+    let remote = crate::domain::End { ports: Some(443..=443), ..Default::default() };
+    assert_eq!(history.connections(&Filter { remote, ..ALL }, 0).unwrap().total, 70_000);
 }
 
 #[test]
