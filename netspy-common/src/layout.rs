@@ -56,6 +56,8 @@ kernel_layout! {
     /// `sock.__sk_common.skc_flags`: bit 0 (`SOCK_DEAD`) once its owner has closed it, bit 1 (`SOCK_DONE`) once the peer's
     /// FIN was received
     sock_flags,
+    /// `sock.__sk_common.skc_cookie`: 0 until somebody asks for it
+    sock_cookie,
     /// `tcp_sock.bytes_sent`: payload handed to the network, retransmissions included
     tcp_bytes_sent,
     /// `tcp_sock.bytes_retrans`: payload handed to it again

@@ -60,14 +60,14 @@ fn accepted(graft: u64) {
             if socket::protocol(socket) != IPPROTO_TCP || socket::state(socket) != state::SYN_RECV as u8 {
                 return;
             }
-            state::arrived(&Socket::of(socket), 0);
+            state::arrived(&Socket::of(socket), 0, 0);
             let Some(followed) = SOCKETS.get_ptr_mut(socket) else { return };
             followed
         }
     };
     // SAFETY: the entry lives as long as its socket; nobody else owns the connection before it is accepted.
     let followed = unsafe { &mut *followed };
-    if followed.role != role::INBOUND || followed.owner.tgid != 0 {
+    if followed.role != role::INBOUND || followed.owner.tgid != 0 || !socket::is_still(followed, socket) {
         return; // an earlier connection of a socket at this address, whose end was skipped
     }
     task::write_current(&mut followed.owner);

@@ -74,7 +74,7 @@ pub fn leave(ctx: &RetProbeContext, family: u16) {
     if returned < 0 {
         refused(&call, returned.unsigned_abs());
     } else if (call.phase != phase::CALLED
-        || follow(call.socket, socket::ports(call.socket), call.started_ns))
+        || follow(call.socket, 0, socket::ports(call.socket), call.started_ns))
         && let Some(followed) = SOCKETS.get_ptr_mut(call.socket)
     {
         // The kernel may skip the program that follows the socket, and then the one that ended an earlier one at the
@@ -86,14 +86,14 @@ pub fn leave(ctx: &RetProbeContext, family: u16) {
     debug!(ctx, "connect tgid {} errno {}", (thread >> 32) as u32, returned.wrapping_neg());
 }
 
-/// Follows the socket of an attempt by the current thread; `false` where that is impossible, and counted. `ports`: as its
-/// socket has them now.
+/// Follows the socket of an attempt by the current thread; `false` where that is impossible, and counted. `cookie`: or 0.
+/// `ports`: as its socket has them now.
 #[inline(always)]
-pub fn follow(socket: u64, ports: u32, started_ns: u64) -> bool {
+pub fn follow(socket: u64, cookie: u64, ports: u32, started_ns: u64) -> bool {
     // SAFETY: integers and arrays of integers.
     let mut followed: Followed = unsafe { core::mem::zeroed() };
     (followed.socket, followed.started_ns, followed.role) = (socket, started_ns, role::OUTBOUND);
-    followed.ports = ports;
+    (followed.cookie, followed.ports) = (cookie, ports);
     task::write_current(&mut followed.owner);
     let inserted = SOCKETS.insert(socket, followed, 0).is_ok();
     if !inserted {

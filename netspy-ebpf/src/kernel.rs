@@ -21,6 +21,10 @@ pub static WITHOUT_KPROBES: u32 = 0;
 #[unsafe(no_mangle)]
 pub static TYPED_TASK: u32 = 0;
 
+/// 1 where programs may ask for a socket's cookie (since 5.12); injected likewise.
+#[unsafe(no_mangle)]
+pub static COOKIES: u32 = 0;
+
 /// A field of the injected layout. The verifier knows it as a constant, the compiler does not.
 macro_rules! offset {
     ($field:ident) => {
@@ -42,6 +46,13 @@ pub fn without_kprobes() -> bool {
 pub fn is_task_typed() -> bool {
     // SAFETY: as above.
     unsafe { core::ptr::read_volatile(&raw const TYPED_TASK) != 0 }
+}
+
+/// Whether sockets have cookies for the asking.
+#[inline(always)]
+pub fn gives_cookies() -> bool {
+    // SAFETY: as above.
+    unsafe { core::ptr::read_volatile(&raw const COOKIES) != 0 }
 }
 
 /// A number at `offset` in a tracepoint's record.

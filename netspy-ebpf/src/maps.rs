@@ -85,6 +85,8 @@ pub static NEW_FLOW: Array<Flow> = Array::with_max_entries(1, 0);
 pub struct Followed {
     /// Its `struct sock` as a number: of a pointer whose type it knows the verifier allows no arithmetic.
     pub socket: u64,
+    /// Its cookie, or 0: a later socket may have the same address.
+    pub cookie: u64,
     /// When it began.
     pub started_ns: u64,
     /// When its handshake was complete; 0 before.

@@ -23,7 +23,9 @@ impl Owner {
     #[inline(always)]
     pub fn of(socket: u64) -> Self {
         // SAFETY: the owner of a socket does not change while it is followed.
-        if let Some(followed) = unsafe { SOCKETS.get(socket) } {
+        if let Some(followed) = unsafe { SOCKETS.get(socket) }
+            && socket::is_still(followed, socket)
+        {
             let key = ConnectionKey { socket, started_ns: followed.started_ns };
             return Self { key, task: Some(&followed.owner), slot: None };
         }

@@ -2,10 +2,13 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::bpf_skc_to_tcp_sock;
+use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_skc_to_tcp_sock};
 use netspy_common::Tuple;
 
-use crate::kernel::{Start, Struct, Typed, offset, read_or_zero};
+use crate::{
+    kernel::{Start, Struct, Typed, gives_cookies, offset, read_or_zero},
+    maps::Followed,
+};
 
 pub const AF_INET: u16 = 2;
 pub const AF_INET6: u16 = 10;
@@ -37,6 +40,12 @@ pub fn of_tcp(socket: u64) -> u64 {
 #[inline(always)]
 pub fn state(socket: u64) -> u8 {
     read_or_zero(socket, offset!(sock_state))
+}
+
+/// Whether the socket that is followed is still the one at `socket`, as far as its cookie tells.
+#[inline(always)]
+pub fn is_still(followed: &Followed, socket: u64) -> bool {
+    followed.cookie == 0 || followed.cookie == read_or_zero(socket, offset!(sock_cookie))
 }
 
 /// `sk->sk_type` and `sk->sk_protocol`, or zeroes: neighbours on the kernels known so far.
@@ -99,6 +108,13 @@ impl Socket<Typed> {
         let fields = unsafe { Typed::of(address) };
         let kind = u32::from(fields.get::<u16>(offset!(sock_type)));
         Some(Self { address, fields, kind, protocol: IPPROTO_TCP })
+    }
+
+    /// A number that no other socket has or will have (`sk->sk_cookie`); 0 on kernels before 5.12.
+    #[inline(always)]
+    pub fn cookie(&self) -> u64 {
+        // SAFETY: the verifier knows that it is a socket.
+        if gives_cookies() { unsafe { bpf_get_socket_cookie(self.address as *mut c_void) } } else { 0 }
     }
 }
 

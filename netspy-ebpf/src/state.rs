@@ -73,7 +73,7 @@ fn attempted(ctx: &BtfTracePointContext, socket: &TcpSocket) {
     // begins here.
     // SAFETY: a helper without arguments.
     let started_ns = call.as_ref().map_or_else(|| unsafe { bpf_ktime_get_ns() }, |call| call.started_ns);
-    let is_followed = connect::follow(address, socket.ports(), started_ns);
+    let is_followed = connect::follow(address, socket.cookie(), socket.ports(), started_ns);
     if let Some(call) = call {
         call.phase = if is_followed { phase::FOLLOWED } else { phase::LOST };
     }
@@ -97,11 +97,10 @@ fn established(ctx: &BtfTracePointContext, socket: &TcpSocket, from: i32) {
     if let Some(followed) = SOCKETS.get_ptr_mut(socket.address) {
         // SAFETY: state changes of one socket are serialised by its lock.
         let followed = unsafe { &mut *followed };
-        let ports = socket.ports();
         // From SYN_RECV: a simultaneous open.
-        if followed.established_ns == 0 && remote_port(followed.ports) == remote_port(ports) {
+        if followed.established_ns == 0 && is_same(socket, followed) {
             followed.established_ns = now;
-            followed.ports = ports;
+            followed.ports = socket.ports();
             if followed.role != role::OUTBOUND || connect::announce(socket, followed) {
                 settle(ctx, socket, followed.started_ns, now, 1, 0);
             }
@@ -112,7 +111,7 @@ fn established(ctx: &BtfTracePointContext, socket: &TcpSocket, from: i32) {
     }
     // SYN_SENT: an attempt that was counted as lost or skipped, or older than the programs.
     if from == SYN_RECV {
-        arrived(socket, now);
+        arrived(socket, socket.cookie(), now);
         debug!(ctx, "inbound connection at {}", now);
     }
 }
@@ -120,8 +119,8 @@ fn established(ctx: &BtfTracePointContext, socket: &TcpSocket, from: i32) {
 /// A peer connected to a listener here; nobody owns the connection before it is accepted. `established_ns` is 0
 /// while its handshake goes on (TCP Fast Open).
 #[inline(always)]
-pub fn arrived<S: Struct>(socket: &Socket<S>, established_ns: u64) {
-    begun(socket, established_ns, role::INBOUND);
+pub fn arrived<S: Struct>(socket: &Socket<S>, cookie: u64, established_ns: u64) {
+    begun(socket, cookie, established_ns, role::INBOUND);
 }
 
 /// A process listens: this runs in its context.
@@ -129,18 +128,18 @@ pub fn arrived<S: Struct>(socket: &Socket<S>, established_ns: u64) {
 fn listens(ctx: &BtfTracePointContext, socket: &TcpSocket) {
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };
-    begun(socket, now, role::LISTENER);
+    begun(socket, socket.cookie(), now, role::LISTENER);
     debug!(ctx, "listener at {}", now);
 }
 
 /// Follows a socket from here on, unless that cannot be told. Who listens is the current thread.
 #[inline(always)]
-fn begun<S: Struct>(socket: &Socket<S>, established_ns: u64, role: u32) {
+fn begun<S: Struct>(socket: &Socket<S>, cookie: u64, established_ns: u64, role: u32) {
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     // SAFETY: integers and arrays of integers; nobody owns it yet.
     let mut followed: Followed = unsafe { core::mem::zeroed() };
-    (followed.socket, followed.role) = (socket.address, role);
+    (followed.socket, followed.cookie, followed.role) = (socket.address, cookie, role);
     (followed.started_ns, followed.established_ns) = (now, established_ns);
     followed.ports = socket.ports();
     if role == role::LISTENER {
@@ -176,26 +175,24 @@ fn first_to_close(socket: &TcpSocket, closer: u32) {
 fn closed(ctx: &BtfTracePointContext, socket: &TcpSocket, from: i32) {
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };
+    let is_handshake = matches!(from, SYN_SENT | SYN_RECV);
     let (mut started_ns, mut established_ns, mut closer) = (0, 0, closer::NOBODY);
     if let Some(followed) = SOCKETS.get_ptr_mut(socket.address) {
         // SAFETY: state changes of one socket are serialised by its lock.
         let followed = unsafe { &mut *followed };
-        if followed.established_ns == 0 {
+        let same = is_same(socket, followed);
+        if same && followed.established_ns == 0 && is_handshake {
             return failed(ctx, socket, followed, now);
         }
-        let ports = socket.ports();
-        // A listener has its port only after it began to listen.
-        let is_listener = followed.role == role::LISTENER;
-        let same = if is_listener { from == LISTEN } else { followed.ports == ports };
-        // Otherwise an earlier one of a socket at this address: the kernel skipped the program at its end.
         if same {
-            followed.ports = ports;
+            followed.ports = socket.ports();
             (started_ns, established_ns, closer) =
                 (followed.started_ns, followed.established_ns, followed.closer);
             owner::remember_closed(followed);
         }
         let _ = SOCKETS.remove(socket.address);
-    } else if matches!(from, SYN_SENT | SYN_RECV) {
+    }
+    if is_handshake && started_ns == 0 {
         return; // it was counted as lost, or nothing had come of it
     }
     // One that was not followed is older than the programs: the server may know it by its tuple.
@@ -218,6 +215,21 @@ fn closed(ctx: &BtfTracePointContext, socket: &TcpSocket, from: i32) {
         record.netns = socket.netns();
     });
     debug!(ctx, "close of the connection of {} closer {}", started_ns, closer);
+}
+
+/// Whether what is followed under the socket's address is this very socket: the kernel may have skipped the programs at the
+/// end of an earlier one there and at the beginning of this one. Without a cookie the ports decide, as far as they are known.
+#[inline(always)]
+fn is_same(socket: &TcpSocket, followed: &Followed) -> bool {
+    if followed.cookie != 0 {
+        return followed.cookie == socket.get(offset!(sock_cookie));
+    }
+    let ports = socket.ports();
+    match (followed.role, followed.established_ns) {
+        (role::LISTENER, _) => remote_port(ports) == 0,
+        (_, 0) => remote_port(followed.ports) == remote_port(ports),
+        _ => followed.ports == ports,
+    }
 }
 
 /// An attempt came to nothing.

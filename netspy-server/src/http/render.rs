@@ -99,8 +99,9 @@ pub(super) fn connection(connection: &Connection, zone: &TimeZone) -> Event {
         }
     }
     match connection.outcome {
-        Outcome::Pending | Outcome::Unanswered => {}
-        // An inbound one is first seen when its handshake is complete.
+        // An inbound one is first seen when its handshake is complete; of one that was found, or whose outcome was lost, nobody
+        // knows how long it took.
+        Outcome::Pending | Outcome::Unanswered | Outcome::Established { latency_ns: 0 } => {}
         Outcome::Established { .. } if connection.direction == Direction::Inbound => {}
         Outcome::Established { latency_ns } => event.latency_us = Some(microseconds(latency_ns)),
         Outcome::Aborted { after_ns } => event.latency_us = Some(microseconds(after_ns)),

@@ -20,6 +20,8 @@ pub struct KernelFacts {
     pub counts_skipped_probes: bool,
     /// Whether programs of every kind can have the current task with its type: the helper came with 5.11.
     pub types_current_task: bool,
+    /// Whether programs may ask for a socket's cookie: since 5.12.
+    pub gives_cookies: bool,
 }
 
 /// Plain old data that the loader may copy into the object.
@@ -44,7 +46,8 @@ pub fn read_kernel_facts() -> Result<KernelFacts, BtfError> {
     }
     let counts_skipped_probes = types.offset("bpf_link_info.perf_event.kprobe.missed") != MISSING;
     let types_current_task = has_helper(&types, "get_current_task_btf");
-    Ok(KernelFacts { layout, names, counts_skipped_probes, types_current_task })
+    let gives_cookies = types.has_function("bpf_get_socket_ptr_cookie");
+    Ok(KernelFacts { layout, names, counts_skipped_probes, types_current_task, gives_cookies })
 }
 
 /// Fields without which no record can be trusted, by the program that needs them.
@@ -78,6 +81,7 @@ fn layout(types: &KernelTypes) -> KernelLayout {
         sock_protocol: at("sock.sk_protocol"),
         sock_state: at("sock.__sk_common.skc_state"),
         sock_type: at("sock.sk_type"),
+        sock_cookie: at("sock.__sk_common.skc_cookie"),
         sock_flags: at("sock.__sk_common.skc_flags"),
         tcp_bytes_sent: at("tcp_sock.bytes_sent"),
         tcp_bytes_retrans: at("tcp_sock.bytes_retrans"),

@@ -230,7 +230,7 @@ pub fn ten_thousand() {
         assert!(lost_by_now > 0 || events.iter().all(|event| event.outcome == "established"));
         // Without kprobes an attempt whose outcome was skipped has no port.
         let other = events.iter().find(|event| event.source.is_some() && !sources.contains(&event.source));
-        assert!(other.is_none(), "another's connection: {other:#?}");
+        assert!(other.is_none(), "another's connection, and {lost_by_now} lost: {other:#?}");
         recorded += events.len();
         lost = lost_by_now;
     }

@@ -68,6 +68,11 @@ impl KernelTypes {
         named.position(|name| wanted(&name)).map_or(MISSING, |position| position as u32)
     }
 
+    /// Whether the kernel has a function of this name.
+    pub fn has_function(&self, name: &str) -> bool {
+        self.first(name, Kind::Function).is_some()
+    }
+
     /// Names of an enum by value, each without `prefix`; empty where there is no such enum.
     pub fn enumerators(&self, name: &str, prefix: &str) -> BTreeMap<u32, String> {
         enumerators(&self.0, name, prefix)
@@ -187,6 +192,10 @@ mod tests {
         assert_eq!(kernel.parameter("tcp_v4_connect", |name| name == "*sockaddr"), 1);
         assert_eq!(kernel.parameter("tcp_v4_connect", |name| name == "**sock"), MISSING);
         assert_eq!(kernel.argument("no_such_tracepoint", |_| true), MISSING);
+        assert_eq!(
+            ["tcp_v4_connect", "no_such_function"].map(|name| kernel.has_function(name)),
+            [true, false]
+        );
     }
 
     #[test]

@@ -295,6 +295,7 @@ impl<'a> Ladder<'a> {
         let layout = InjectedLayout(self.facts.layout);
         let without_kprobes = u32::from(rung == Rung::Tracepoint);
         let typed_task = u32::from(self.facts.types_current_task);
+        let cookies = u32::from(self.facts.gives_cookies);
         // With level 0 the verifier sees that nothing is logged and removes it.
         let log_level: u8 = if verbose { aya_log::Level::Debug as u8 } else { 0 };
         let mut loader = EbpfLoader::new();
@@ -302,6 +303,7 @@ impl<'a> Ladder<'a> {
             .override_global("LAYOUT", &layout, true)
             .override_global("WITHOUT_KPROBES", &without_kprobes, true)
             .override_global("TYPED_TASK", &typed_task, true)
+            .override_global("COOKIES", &cookies, true)
             .override_global(aya_log::LEVEL, &log_level, true)
             .map_max_entries("SOCKETS", max_sockets)
             .map_max_entries("UNIX_SOCKETS", max_sockets)
