@@ -137,7 +137,7 @@ pub fn leave<const REGISTERS: bool>(ctx: &TracePointContext) {
 fn leave_datagrams(returned: i32) -> bool {
     let registers = task::registers();
     let Some(file) = File::of(registers.get::<u64>(offset!(registers_first)) & 0xffff_ffff) else {
-        return true;
+        return false;
     };
     if file.kind() == SOCK_STREAM {
         return false;

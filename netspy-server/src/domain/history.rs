@@ -207,12 +207,6 @@ pub trait History: Send + Sync {
     fn unrecorded(&self, kind: CountedKind, filter: &Filter) -> Result<Unrecorded, HistoryError>;
     /// What was lost in a window.
     fn losses(&self, window: Window) -> Result<LossCounts, HistoryError>;
-    /// Up to when, ns since 1970, the beginning of a window that begins at `since_ns` may be moved without changing an
-    /// answer, as long as nothing is written: the first event from there on, or the end of the minute.
-    fn same_from(&self, since_ns: i64) -> Result<i64, HistoryError> {
-        Ok(since_ns)
-    }
-
     /// Bytes that it takes on disk, its log not counted.
     fn size_bytes(&self) -> Result<u64, HistoryError>;
 }

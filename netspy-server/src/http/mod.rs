@@ -44,7 +44,7 @@ use tower::ServiceExt;
 use crate::domain::{ANSWER_WITHIN, Barrier, Clock, History, HistoryError, Hook, Programs, Sockets};
 use crate::feed::Feed;
 pub use answers::Answers;
-use answers::{Known, Question};
+use answers::Question;
 use error::Failure;
 
 /// Most bytes of a body: every known parameter fits in it many times.
@@ -88,25 +88,16 @@ impl ApiState {
         asked: Question,
         question: impl FnOnce(&dyn History, &TimeZone) -> Result<T, HistoryError> + Send + 'static,
     ) -> Result<Response, Failure> {
-        let asked = asked.apart();
         self.reached().await?;
         // Before the history is read, which is then of this version or a later one.
         let version = self.feed.version();
-        let known = match self.answers.find(version, &asked) {
-            Known::Answer(line) => return Ok(render::body(line)),
-            Known::Asked => true,
-            Known::Nothing => false,
-        };
+        if let Some(line) = self.answers.find(version, &asked) {
+            return Ok(render::body(line));
+        }
         let answer = off_the_async_threads(move || {
             let line = render::line(&question(&*self.history, &TimeZone::system())?)
                 .map_err(|error| HistoryError(error.to_string()))?;
-            let (since_ns, asked) = asked;
-            if known {
-                let since_ns = since_ns..=self.history.same_from(since_ns)?;
-                self.answers.answered(version, asked, since_ns, &line);
-            } else {
-                self.answers.asked(version, asked);
-            }
+            self.answers.keep(version, asked, &line);
             Ok(line)
         });
         answer.await.map(render::body)

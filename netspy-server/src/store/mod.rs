@@ -18,7 +18,6 @@ mod read;
 mod retention;
 mod rollup;
 mod row;
-mod same;
 mod scan;
 mod schema;
 mod segment;

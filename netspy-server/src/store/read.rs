@@ -10,7 +10,7 @@ use super::dictionary::{CauseReader, ProcessReader};
 use super::ledger::{self, Unwritten};
 use super::question::Question;
 use super::row::{Columns, cannot_read, unreadable};
-use super::{codes, connection, packet_drop, same, scan, sums, top, troubles};
+use super::{codes, connection, packet_drop, scan, sums, top, troubles};
 use crate::domain::{
     Connection, ConnectionCounts, CountedKind, Filter, Group, GroupBy, History, HistoryError, LossCounts,
     LossKind, LossPlace, PacketDrop, Page, ReasonCounts, Sum, Trouble, TroubleKind, Unrecorded, Window,
@@ -110,13 +110,6 @@ impl History for SqliteHistory {
 
     fn top_drops(&self, filter: &Filter, by: GroupBy, limit: u32) -> Result<Vec<(Group, Sum)>, HistoryError> {
         self.read(|file| top::drops(file, filter, by, limit))
-    }
-
-    fn same_from(&self, since_ns: i64) -> Result<i64, HistoryError> {
-        let unwritten = self.unwritten.lock();
-        let first = self.read(|file| same::from(file, since_ns))?;
-        let losses = ledger::within(&unwritten, Window { since_ns, until_ns: first });
-        Ok(losses.map(|loss| loss.wall_ns).min().unwrap_or(first))
     }
 
     fn size_bytes(&self) -> Result<u64, HistoryError> {

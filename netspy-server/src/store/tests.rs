@@ -17,7 +17,6 @@ mod filters;
 mod migration;
 mod retention;
 mod round_trip;
-mod same;
 mod segments;
 mod troubles;
 

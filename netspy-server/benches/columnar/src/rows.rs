@@ -109,7 +109,8 @@ pub(crate) fn of_connections(rows: &[Connection]) -> Result<RecordBatch, ArrowEr
     columns.number::<UInt32Type>("peer_pid", |row| row.peer_pid);
     columns.number::<UInt64Type>("outcome_ns", |row| row.outcome.after_ns());
     columns.number::<UInt32Type>("errno", |row| row.outcome.failure().map(|(errno, _)| errno));
-    columns.number::<UInt8Type>("stage", |row| row.outcome.failure().map(|(_, stage)| place(&STAGES, &stage)));
+    columns
+        .number::<UInt8Type>("stage", |row| row.outcome.failure().map(|(_, stage)| place(&STAGES, &stage)));
     columns.number::<UInt64Type>("accepted_after_ns", |row| row.accepted_after_ns);
     columns.number::<UInt64Type>("bytes_sent", |row| row.traffic.map(|traffic| traffic.bytes_sent));
     columns.number::<UInt64Type>("bytes_received", |row| row.traffic.map(|traffic| traffic.bytes_received));

@@ -22,6 +22,8 @@ const MOST_GROUPS: u64 = 1_000;
 const DEFAULT_GROUPS: u32 = 10;
 const SUMMARY_SECONDS: i64 = 60;
 const LIST_SECONDS: i64 = 3_600;
+/// A window of a length, up to now, is by less than this longer.
+const GRAIN_NS: i64 = 100_000_000;
 
 /// What a summary is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,18 +56,6 @@ impl SummaryQuery {
             conditions: conditions::given(params)?,
         })
     }
-
-    /// Where its window begins, and what else an answer is made of, as `what`.
-    pub(super) fn apart<T>(mut self, what: impl FnOnce(Self) -> T) -> (i64, T) {
-        let since_ns = std::mem::take(&mut self.filter.window.since_ns);
-        self.end_ns = second(self.end_ns);
-        (since_ns, what(self))
-    }
-}
-
-/// The whole second in which a moment is, as answers show it.
-fn second(ns: i64) -> i64 {
-    ns.saturating_sub(ns.rem_euclid(1_000_000_000))
 }
 
 /// What a list is about.
@@ -111,7 +101,7 @@ impl ListQuery {
             since_ns: asked.since_ns,
             until_ns: asked.until_ns,
             duration_seconds: asked.duration_seconds,
-            now_ns,
+            now_ns: asked.now_ns,
         })
     }
 
@@ -124,13 +114,6 @@ impl ListQuery {
     /// When the window ends.
     pub(super) fn end_ns(&self) -> i64 {
         self.until_ns.unwrap_or(self.now_ns)
-    }
-
-    /// Where its window begins, and what else a list of one kind is made of, as `what`.
-    pub(super) fn apart<T>(mut self, what: impl FnOnce(Self) -> T) -> (i64, T) {
-        let since_ns = std::mem::take(&mut self.filter.window.since_ns);
-        (self.since_ns, self.now_ns) = (None, second(self.end_ns()));
-        (since_ns, what(self))
     }
 }
 
@@ -232,13 +215,6 @@ impl TopQuery {
         let since_ns = self.filter.window.since_ns;
         since_ns.saturating_sub(since_ns.rem_euclid(60_000_000_000))
     }
-
-    /// Where its window begins, and what else an answer is made of, as `what`.
-    pub(super) fn apart<T>(mut self, what: impl FnOnce(Self) -> T) -> (i64, T) {
-        let since_ns = self.filter.window.since_ns;
-        (self.filter.window.since_ns, self.end_ns) = (self.since_ns(), second(self.end_ns));
-        (since_ns, what(self))
-    }
 }
 
 /// Where a window begins and ends, as far as the request says.
@@ -251,8 +227,11 @@ struct Asked {
 }
 
 impl Asked {
+    /// What ends with the present begins with a tenth of a second: those who ask in the same one ask the same.
     fn parse(params: &Params, now_ns: i64) -> Result<Self, Failure> {
-        let (since_ns, until_ns) = (params.moment("since", now_ns)?, params.moment("until", now_ns)?);
+        let until_ns = params.moment("until", now_ns)?;
+        let now_ns = if until_ns.is_some() { now_ns } else { now_ns - now_ns.rem_euclid(GRAIN_NS) };
+        let since_ns = params.moment("since", now_ns)?;
         let duration_seconds = duration(params)?;
         if since_ns.is_some() && duration_seconds.is_some() {
             return Err(Failure::invalid(
@@ -388,6 +367,18 @@ mod tests {
         for wrong in ["", "m", "10", "-1m", "+1m", "1.5h", "10 m", "10y", "99999999999999w", "5µ"] {
             assert!(refused(&format!(r#"{{"since":"{wrong}"}}"#)).contains("or how long ago"), "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_ends_with_the_present_begins_with_a_tenth_of_a_second() {
+        let later = NOW + GRAIN_NS - 1;
+        for body in ["", r#"{"since":"60s"}"#, r#"{"duration":60}"#] {
+            let summary = SummaryQuery::parse(&json(body), later).unwrap();
+            assert_eq!(summary, SummaryQuery::parse(&json(body), NOW).unwrap(), "{body}");
+            assert_eq!(summary.filter.window, Window { since_ns: NOW - 60 * SECOND, until_ns: i64::MAX });
+        }
+        let ended = SummaryQuery::parse(&json(r#"{"since":"60s","until":"0s"}"#), later).unwrap();
+        assert_eq!(ended.filter.window, Window { since_ns: later - 60 * SECOND, until_ns: later });
     }
 
     #[test]

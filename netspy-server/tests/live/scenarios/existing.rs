@@ -41,6 +41,7 @@ pub fn connections() {
     assert_eq!(found.len(), 2, "{found:#?}");
     for event in &found {
         assert!(event.found && event.ending.is_none() && event.outcome == "established", "{event:#?}");
+        assert_eq!(event.latency_us, None, "nobody knows how long it took: {event:#?}");
         assert_eq!(event.source, Some(client.local_addr().unwrap().to_string()));
         assert_eq!(event.destination, at.to_string());
     }
