@@ -1,6 +1,7 @@
 //! Child processes: started with a message that says what failed, never silently.
 
 use std::ffi::OsStr;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -56,6 +57,20 @@ pub(crate) fn output(command: &mut Command) -> Result<Output> {
 /// Like [`output`], as text.
 pub(crate) fn text(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output(command)?.stdout).into_owned())
+}
+
+/// Runs to the end with stderr inherited, and gives each line to `read` as soon as it is printed.
+pub(crate) fn lines(command: &mut Command, mut read: impl FnMut(&str) -> Result<()>) -> Result<()> {
+    let line = describe(command);
+    let started = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+    let mut child = started.with_context(|| format!("cannot start `{line}`"))?;
+    let printed = child.stdout.take().context("stdout is not piped")?;
+    let read = BufReader::new(printed).lines().try_for_each(|printed| read(&printed?));
+    let status = child.wait().with_context(|| format!("cannot wait for `{line}`"))?;
+    if !status.success() {
+        bail!("`{line}` failed: {status}");
+    }
+    read
 }
 
 /// The command as one line for messages, without the environment.

@@ -61,8 +61,6 @@ fn main() {
     assert!(history.losses(ever).unwrap().is_empty(), "every record was understood");
     ask_all("idle", &history);
     let (sink, _) = store::open(&path, keep).unwrap();
-    http::ask_all("idle", sink, &history, Trace::of_the_last_minute(LAST_MINUTE));
-    let (sink, _) = store::open(&path, keep).unwrap();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -74,7 +72,11 @@ fn main() {
         }
     });
     let (sink, _) = store::open(&path, keep).unwrap();
+    http::ask_all("idle", sink, &history, Trace::of_the_last_minute(LAST_MINUTE));
+    let (sink, _) = store::open(&path, keep).unwrap();
     http::ask_all("busy", sink, &history, Trace::of_the_minute_to_come(connections / 2));
+    let (sink, _) = store::open(&path, keep).unwrap();
+    ingest("ingest, the clock set back", sink, Trace::of_the_next_minute(connections / 8));
     drop(history);
     remove(&path);
     let (sink, _) = store::open(&path, keep).unwrap();

@@ -82,7 +82,7 @@ impl ApiState {
         render::json(&self.ask(question).await?)
     }
 
-    /// The same; what was answered just now is answered again if it would be the same. `question` asks what `asked` says.
+    /// The same; what was answered just now is answered again if it would be the same, and read once for all who ask at once. `question` asks what `asked` says.
     async fn answer_again<T: Serialize>(
         self,
         asked: Question,
@@ -90,17 +90,14 @@ impl ApiState {
     ) -> Result<Response, Failure> {
         self.reached().await?;
         // Before the history is read, which is then of this version or a later one.
-        let version = self.feed.version();
-        if let Some(line) = self.answers.find(version, &asked) {
-            return Ok(render::body(line));
-        }
-        let answer = off_the_async_threads(move || {
-            let line = render::line(&question(&*self.history, &TimeZone::system())?)
-                .map_err(|error| HistoryError(error.to_string()))?;
-            self.answers.keep(version, asked, &line);
-            Ok(line)
-        });
-        answer.await.map(render::body)
+        let answer = self.answers.to(asked, self.feed.version());
+        let read = || {
+            off_the_async_threads(move || {
+                render::line(&question(&*self.history, &TimeZone::system())?)
+                    .map_err(|error| HistoryError(error.to_string()))
+            })
+        };
+        answer.get_or_try_init(read).await.cloned().map(render::body)
     }
 
     /// Runs `question` off the async threads, as it reads files, after what happened before it.

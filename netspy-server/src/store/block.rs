@@ -223,17 +223,20 @@ impl<'a> Blocks<'a> {
             return Ok(self.loaded.get_mut(&first));
         }
         // One in the file may be nearer; if it is not, only blocks that this batch began can hold it.
-        let first = match (known, self.load(id)?) {
-            (Some((first, _)), Some(block)) if first >= block.ids.0 => first,
-            (Some((first, _)), None) => first,
-            (None, None) => return Ok(None),
-            (_, Some(block)) => {
-                let first = block.ids.0;
-                self.loaded.insert(first, block);
-                first
-            }
-        };
-        Ok(self.loaded.get_mut(&first))
+        let in_file = self.first_in_file(id)?;
+        if in_file > known.map(|(first, _)| first)
+            && let Some(block) = self.load(id)?
+        {
+            self.loaded.insert(block.ids.0, block);
+        }
+        Ok(self.loaded.range_mut(..=id).next_back().map(|(_, block)| block))
+    }
+
+    /// First id of the last block in the file that begins at or before `id`: found without reading the block, as rows that come
+    /// late ask again and again.
+    fn first_in_file(&self, id: i64) -> rusqlite::Result<Option<i64>> {
+        let sql = format!("SELECT max(first_id) FROM {} WHERE first_id <= ?1", self.table.blocks);
+        self.file.prepare_cached(&sql)?.query_row([id], |row| row.get(0))
     }
 
     /// The last block in the file that begins at or before `id`.

@@ -37,13 +37,14 @@ pub(crate) fn job(arguments: &Arguments) -> Result<()> {
     println!("| --- | --- | ---: | ---: | ---: |");
     let mut bench = std::process::Command::new(target.join("release/netspy-columnar"));
     bench.arg("--connections").arg(arguments.connections.to_string()).arg("--directory").arg(&directory);
-    for line in command::text(&mut bench)?.lines() {
+    command::lines(&mut bench, |line| {
         let measured: Value =
             serde_json::from_str(line).with_context(|| format!("not a measurement: {line}"))?;
         let number = |name: &str| measured[name].as_f64().unwrap_or_default();
         let text = |name: &str| measured[name].as_str().unwrap_or_default();
         row(text("what"), text("unit"), number("sqlite"), number("columnar"));
-    }
+        Ok(())
+    })?;
     if arguments.fresh_build {
         fresh_builds(&root, &directory)?;
     }

@@ -42,11 +42,12 @@ pub(crate) fn job(arguments: &Arguments) -> Result<()> {
         bench.arg("--long").arg(long.to_string());
     }
     println!("{} connections; about a minute per million", arguments.long.unwrap_or(arguments.connections));
-    for line in command::text(&mut bench)?.lines().filter(|line| line.starts_with('{')) {
-        let measured = serde_json::from_str(line).with_context(|| format!("not a measurement: {line}"))?;
-        print(&measured);
-    }
-    Ok(())
+    command::lines(&mut bench, |line| {
+        if line.starts_with('{') {
+            print(&serde_json::from_str(line).with_context(|| format!("not a measurement: {line}"))?);
+        }
+        Ok(())
+    })
 }
 
 fn print(measured: &Value) {
