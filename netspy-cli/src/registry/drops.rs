@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use netspy_api::{DropEvent, Location, SummaryRequest};
+use netspy_api::{ClientError, DropEvent, Location};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::analyze::{most_first, seconds, windowed};
 use super::cell::Cell;
 use super::list::{most_events, scope, size};
-use super::listing::Listing;
+use super::listing::{Listing, as_comm};
 use super::question::{MOST_EVENTS, Question};
-use super::summary::{summed, window};
+use super::summary::{is_earlier, request, window};
 use super::trust::Trust;
 use super::{Context, Outcome, ToolError, answer as written, filter};
 use crate::render::remark::Remark;
@@ -50,10 +50,22 @@ pub(super) async fn summary(context: &Context<'_>, question: Question) -> Outcom
 
 /// The server's own count; none where it does not know everything that is asked for.
 async fn ask(context: &Context<'_>, question: &Question) -> Result<Option<DropSummary>, ToolError> {
-    let sum = async |request: SummaryRequest| context.client.drop_summary(&request).await;
+    let name = question.process_name.as_str();
     let conditions = filter::of_drops(question);
-    let answer = summed(context, question, conditions, sum, |answer| answer.lost.is_none()).await?;
-    let Some(answer) = answer else { return Ok(None) };
+    let mut answer = match context.client.drop_summary(&request(question, name, conditions.clone())).await {
+        // As for connections: v0.0.1 sums up only a process.
+        Err(ClientError::Status { code: 400, .. }) if is_earlier(context).await => return Ok(None),
+        answer => answer?,
+    };
+    if answer.lost.is_none() {
+        if question.has_conditions() || question.moment().is_some() {
+            return Ok(None);
+        }
+        if as_comm(name) != name {
+            // The earlier server knows only the name that the kernel cut.
+            answer = context.client.drop_summary(&request(question, as_comm(name), conditions)).await?;
+        }
+    }
     let mut trust = Trust::new(answer.lost);
     answer.sampled.iter().flat_map(drops::sampling).for_each(|note| trust.note(note));
     if answer.count == 0 {

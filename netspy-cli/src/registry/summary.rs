@@ -44,10 +44,23 @@ pub(super) async fn answer(context: &Context<'_>, question: Question) -> Outcome
 
 /// The server's own count; none where it does not know everything that is asked for.
 async fn ask(context: &Context<'_>, question: &Question) -> Result<Option<Summary>, ToolError> {
-    let sum = async |request: SummaryRequest| context.client.connection_summary(&request).await;
+    let name = question.process_name.as_str();
     let conditions = filter::of_connections(question);
-    let answer = summed(context, question, conditions, sum, |answer| answer.lost.is_none()).await?;
-    let Some(answer) = answer else { return Ok(None) };
+    let mut answer =
+        match context.client.connection_summary(&request(question, name, conditions.clone())).await {
+            // v0.0.1 sums up only a process, over an hour at most.
+            Err(ClientError::Status { code: 400, .. }) if is_earlier(context).await => return Ok(None),
+            answer => answer?,
+        };
+    if answer.lost.is_none() {
+        if question.has_conditions() || question.moment().is_some() {
+            return Ok(None);
+        }
+        if as_comm(name) != name {
+            // The earlier server compares with the name that the kernel cut, and would answer a confident 0.
+            answer = context.client.connection_summary(&request(question, as_comm(name), conditions)).await?;
+        }
+    }
     let mut trust = Trust::new(answer.lost);
     if answer.count == 0 {
         trust.check_empty(context.client, "connection", "connections", question).await;
@@ -64,35 +77,8 @@ async fn ask(context: &Context<'_>, question: &Question) -> Result<Option<Summar
     }))
 }
 
-/// What the server itself sums up; none from an earlier one that does not know everything that is asked for.
-pub(super) async fn summed<T>(
-    context: &Context<'_>,
-    question: &Question,
-    conditions: Conditions,
-    sum: impl AsyncFn(SummaryRequest) -> Result<T, ClientError>,
-    is_from_earlier: fn(&T) -> bool,
-) -> Result<Option<T>, ToolError> {
-    let name = question.process_name.as_str();
-    let answer = match sum(request(question, name, conditions.clone())).await {
-        // v0.0.1 sums up only a process, over an hour at most.
-        Err(ClientError::Status { code: 400, .. }) if is_earlier(context).await => return Ok(None),
-        answer => answer?,
-    };
-    if !is_from_earlier(&answer) {
-        return Ok(Some(answer));
-    }
-    if question.has_conditions() || question.moment().is_some() {
-        return Ok(None);
-    }
-    if as_comm(name) == name {
-        return Ok(Some(answer));
-    }
-    // It compares with the name that the kernel cut, and would answer a confident 0.
-    Ok(Some(sum(request(question, as_comm(name), conditions)).await?))
-}
-
 /// Whether the server is an earlier one: those know no programs.
-async fn is_earlier(context: &Context<'_>) -> bool {
+pub(super) async fn is_earlier(context: &Context<'_>) -> bool {
     context.client.health().await.is_ok_and(|health| health.lost.is_none() && health.programs.is_empty())
 }
 
@@ -116,7 +102,7 @@ async fn count(context: &Context<'_>, question: &Question) -> Result<Summary, To
 }
 
 /// The question as both summaries of the server take it.
-fn request(question: &Question, name: &str, conditions: Conditions) -> SummaryRequest {
+pub(super) fn request(question: &Question, name: &str, conditions: Conditions) -> SummaryRequest {
     let since = question.moment().map(|moment| moment.to_string());
     let duration = since.is_none().then(|| seconds(question).into());
     SummaryRequest {
