@@ -30,6 +30,8 @@ use trace::{BEGIN_NS, DAY_NS, RARE, Trace};
 const ASKED: usize = 30;
 /// Connections in the minute before HTTP clients ask.
 const LAST_MINUTE: u64 = 10_000;
+/// Connections a second while HTTP clients ask: as many as none of may be lost.
+const FULL_LOAD: u64 = 50_000;
 /// A long run is looked at so often.
 const LOOKS: u64 = 10;
 
@@ -74,7 +76,7 @@ fn main() {
     let (sink, _) = store::open(&path, keep).unwrap();
     http::ask_all("idle", sink, &history, Trace::of_the_last_minute(LAST_MINUTE));
     let (sink, _) = store::open(&path, keep).unwrap();
-    http::ask_all("busy", sink, &history, Trace::of_the_minute_to_come(connections / 2));
+    http::ask_all("busy", sink, &history, Trace::of_the_minute_to_come(FULL_LOAD));
     let (sink, _) = store::open(&path, keep).unwrap();
     ingest("ingest, the clock set back", sink, Trace::of_the_next_minute(connections / 8));
     drop(history);

@@ -21,7 +21,8 @@ use rustix::time::{ClockId, clock_gettime};
 /// A day and two minutes before the measurement began, ns since 1970: questions about "the last day" are about this trace.
 pub(super) static BEGIN_NS: LazyLock<i64> = LazyLock::new(|| Clock::System.now_ns() - DAY_NS - 2 * MINUTE_NS);
 pub(super) const DAY_NS: i64 = 86_400_000_000_000;
-const MINUTE_NS: i64 = 60_000_000_000;
+const MINUTE_NS: i64 = 60 * SECOND_NS;
+const SECOND_NS: i64 = 1_000_000_000;
 /// Name of a process with one in a hundred thousand connections.
 pub(super) const RARE: &str = "rare";
 
@@ -37,6 +38,8 @@ pub(super) struct Trace {
     /// ns since 1970 of the first, and between two.
     begin_ns: i64,
     step_ns: i64,
+    /// Whether a connection is handed over only when its time has come.
+    live: bool,
     random: u64,
     /// Records to come of connections that stay open, by the connection at which they are due.
     open: VecDeque<(u64, Vec<u8>)>,
@@ -60,9 +63,10 @@ impl Trace {
         Self::new(connections, Clock::System.now_ns() - MINUTE_NS, MINUTE_NS)
     }
 
-    /// All in the minute after this moment.
-    pub(super) fn of_the_minute_to_come(connections: u64) -> Self {
-        Self::new(connections, Clock::System.now_ns(), MINUTE_NS)
+    /// All in the minute after this moment, each when its time has come.
+    pub(super) fn of_the_minute_to_come(per_second: u64) -> Self {
+        let connections = per_second * (MINUTE_NS / SECOND_NS).cast_unsigned();
+        Self { live: true, ..Self::new(connections, Clock::System.now_ns(), MINUTE_NS) }
     }
 
     fn new(connections: u64, begin_ns: i64, length_ns: i64) -> Self {
@@ -72,6 +76,7 @@ impl Trace {
             begin_ns,
             step_ns: length_ns / connections.max(1).cast_signed(),
             random: 0x9e37_79b9_7f4a_7c15,
+            live: false,
             open: VecDeque::new(),
             records: Arc::default(),
             finished: Arc::default(),
@@ -90,6 +95,12 @@ impl Trace {
     /// Set when the last was.
     pub(super) fn finished(&self) -> Arc<AtomicBool> {
         self.finished.clone()
+    }
+
+    /// Whether there is a next connection by now.
+    fn is_due(&self) -> bool {
+        let begins_ns = || self.begin_ns + self.step_ns * self.next.cast_signed();
+        self.next < self.connections && (!self.live || begins_ns() <= Clock::System.now_ns())
     }
 
     /// xorshift64*
@@ -149,16 +160,15 @@ impl Source for Trace {
             take(Input::Clock { wall_minus_monotonic_ns: 0 });
         }
         let mut records = Vec::with_capacity(AT_ONCE + 8);
-        while records.len() < AT_ONCE && self.next < self.connections {
+        while records.len() < AT_ONCE && self.is_due() {
             self.connection(&mut records);
         }
         self.records.fetch_add(records.len() as u64, Ordering::Relaxed);
         for (ring, bytes) in &records {
             take(Input::Record { ring: *ring, bytes });
         }
-        let more = self.next < self.connections;
-        self.finished.store(!more, Ordering::Release);
-        Ok(more)
+        self.finished.store(self.next == self.connections, Ordering::Release);
+        Ok(self.is_due())
     }
 
     fn settle(&mut self, _take: &mut dyn FnMut(Input<'_>)) -> io::Result<()> {
@@ -170,7 +180,7 @@ impl Source for Trace {
     }
 
     fn wait(&mut self, wake: BorrowedFd<'_>, _at_most: Option<Duration>) -> io::Result<()> {
-        let soon = rustix::time::Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+        let soon = rustix::time::Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
         rustix::event::poll(&mut [PollFd::from_borrowed_fd(wake, PollFlags::IN)], Some(&soon))?;
         Ok(())
     }
