@@ -217,19 +217,17 @@ fn closed(ctx: &BtfTracePointContext, socket: &TcpSocket, from: i32) {
     debug!(ctx, "close of the connection of {} closer {}", started_ns, closer);
 }
 
-/// Whether what is followed under the socket's address is this very socket: the kernel may have skipped the programs at the
-/// end of an earlier one there and at the beginning of this one. Without a cookie the ports decide, as far as they are known.
+/// Whether what is followed under the socket's address is this connection of this very socket: the kernel may have skipped
+/// the programs at the end of an earlier one there and at the beginning of this one.
 #[inline(always)]
 fn is_same(socket: &TcpSocket, followed: &Followed) -> bool {
-    if followed.cookie != 0 {
-        return followed.cookie == socket.get(offset!(sock_cookie));
-    }
     let ports = socket.ports();
-    match (followed.role, followed.established_ns) {
+    let same_ports = match (followed.role, followed.established_ns) {
         (role::LISTENER, _) => remote_port(ports) == 0,
         (_, 0) => remote_port(followed.ports) == remote_port(ports),
         _ => followed.ports == ports,
-    }
+    };
+    same_ports && (followed.cookie == 0 || followed.cookie == socket.get(offset!(sock_cookie)))
 }
 
 /// An attempt came to nothing.

@@ -41,7 +41,10 @@ pub(crate) fn job(arguments: &Arguments) -> Result<()> {
     if let Some(long) = arguments.long {
         bench.arg("--long").arg(long.to_string());
     }
-    println!("{} connections; about twenty seconds per million", arguments.long.unwrap_or(arguments.connections));
+    println!(
+        "{} connections; about twenty seconds per million",
+        arguments.long.unwrap_or(arguments.connections)
+    );
     command::lines(&mut bench, |line| {
         if line.starts_with('{') {
             print(&serde_json::from_str(line).with_context(|| format!("not a measurement: {line}"))?);
