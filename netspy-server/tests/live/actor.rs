@@ -143,8 +143,7 @@ impl Talk {
             }
             End::PeerCloses | End::PeerResets => {
                 let errno = raw_errno(socket.read(&mut [0]).err());
-                // The peer's socket is being replaced by one in TIME_WAIT: a FIN that finds neither is answered with a RST
-                // (seen once, on 6.1).
+                // While the peer's socket becomes one in TIME_WAIT a FIN may find neither: a RST (seen once, on 6.1).
                 std::thread::sleep(Duration::from_millis(20));
                 errno
             }
