@@ -32,12 +32,8 @@ use self::userland::Userland;
 use crate::packages::{self, Package};
 use crate::workspace;
 
-/// Guests that run at once: each has two processors, and emulation needs a real one for each.
+/// Guests that run at once; each takes one real processor, however many it has itself.
 const BOOTS_AT_ONCE: usize = 2;
-
-/// An emulated processor may trip over code that the kernel rewrites while it boots ("Oops: int3"): that says nothing
-/// about netspy, which has not run then.
-const BOOT_TRIES: usize = 3;
 
 /// Debian packages that the job needs on the host, whatever the guest's processor.
 const PACKAGES: &[Package] = &[
@@ -235,17 +231,8 @@ fn boot_one(root: &Path, programs: &Programs, plan: &Plan) -> Outcome {
     let series = plan.series;
     let started = Instant::now();
     let directory = plan.architecture.directory(root).join("boot").join(series.name);
-    let booted = kernel::ensure(root, plan.architecture, series).and_then(|kernel| {
-        let mut transcript = boot::run(&directory, programs, &kernel, plan)?;
-        for _ in 1..BOOT_TRIES {
-            if transcript.began() {
-                break;
-            }
-            println!("{}: the kernel ended before anything ran, so once more", series.name);
-            transcript = boot::run(&directory, programs, &kernel, plan)?;
-        }
-        Ok(transcript)
-    });
+    let booted = kernel::ensure(root, plan.architecture, series)
+        .and_then(|kernel| boot::run(&directory, programs, &kernel, plan));
     let seconds = started.elapsed().as_secs_f32();
     let mut outcome = Outcome::default();
     let transcript = match booted {
