@@ -11,11 +11,12 @@ use aya_ebpf::{
     programs::{ProbeContext, RetProbeContext},
 };
 use aya_log_ebpf::debug;
-use netspy_common::{ConnectRecord, ConnectionKey, kind, loss, role, subject};
+use netspy_common::{ConnectRecord, ConnectionKey, MISSING, kind, loss, role, subject};
 
 use crate::{
     emit,
-    kernel::{Struct, read_into},
+    file::File,
+    kernel::{Struct, offset, read_into},
     maps::{BPF_NOEXIST, EEXIST, EVENTS, Followed, INFLIGHT, Inflight, SOCKETS, UNFOLLOWED, phase},
     socket::{self, AF_INET, AF_INET6, IPPROTO_TCP, Socket},
     task,
@@ -68,7 +69,7 @@ pub fn leave(ctx: &RetProbeContext, family: u16) {
     }
     let _ = INFLIGHT.remove(thread);
     let returned: i32 = ctx.ret();
-    if call.phase == phase::LOST {
+    if call.phase == phase::LOST || call.phase != phase::FOLLOWED && !is_still_inside(&call) {
         return;
     }
     if returned < 0 {
@@ -84,6 +85,23 @@ pub fn leave(ctx: &RetProbeContext, family: u16) {
     }
     // Always last: what follows a line of log is verified once for each way that writing it can end.
     debug!(ctx, "connect tgid {} errno {}", (thread >> 32) as u32, returned.wrapping_neg());
+}
+
+/// Whether the current thread may still be inside this call. Where the kernel skipped the programs at the return of one
+/// connect and at the call of the next, what is noted is the earlier one's, and its socket may be anybody's by now.
+#[inline(always)]
+pub fn is_still_inside(call: &Inflight) -> bool {
+    if offset!(registers_first) == MISSING {
+        return true; // before 5.15: there programs cannot be preempted, and are hardly skipped
+    }
+    let fd = task::registers().get::<u64>(offset!(registers_first)) & 0xffff_ffff;
+    // No socket: the system call is another one (io_uring).
+    let is_inside =
+        File::of(fd).is_none_or(|file| socket::of_tcp(file.socket()) == socket::of_tcp(call.socket));
+    if !is_inside && phase::only_its_return_tells(call.phase) {
+        emit::lost(loss::RETURN_MISSED, subject::CONNECTION);
+    }
+    is_inside
 }
 
 /// Follows the socket of an attempt by the current thread; `false` where that is impossible, and counted. `cookie`: or 0.

@@ -99,7 +99,7 @@ pub struct Followed {
     pub role: u32,
     /// Whether its beginning was reported.
     pub reported: u32,
-    /// Its ports (`Socket::ports`) once it is established; before, the local one may be an earlier attempt's.
+    /// Its ports (`Socket::ports`); the local one is 0 while it is not known.
     pub ports: u32,
 }
 

@@ -73,7 +73,9 @@ fn attempted(ctx: &BtfTracePointContext, socket: &TcpSocket) {
     // begins here.
     // SAFETY: a helper without arguments.
     let started_ns = call.as_ref().map_or_else(|| unsafe { bpf_ktime_get_ns() }, |call| call.started_ns);
-    let is_followed = connect::follow(address, socket.cookie(), socket.ports(), started_ns);
+    // The port of its own may still be an earlier attempt's.
+    let ports = u32::from(remote_port(socket.ports()));
+    let is_followed = connect::follow(address, socket.cookie(), ports, started_ns);
     if let Some(call) = call {
         call.phase = if is_followed { phase::FOLLOWED } else { phase::LOST };
     }
@@ -222,10 +224,12 @@ fn closed(ctx: &BtfTracePointContext, socket: &TcpSocket, from: i32) {
 #[inline(always)]
 fn is_same(socket: &TcpSocket, followed: &Followed) -> bool {
     let ports = socket.ports();
-    let same_ports = match (followed.role, followed.established_ns) {
-        (role::LISTENER, _) => remote_port(ports) == 0,
-        (_, 0) => remote_port(followed.ports) == remote_port(ports),
-        _ => followed.ports == ports,
+    // All of an attempt that is known before it has a port of its own.
+    let is_remote_only = followed.ports == u32::from(remote_port(followed.ports));
+    let same_ports = if followed.role == role::LISTENER {
+        remote_port(ports) == 0
+    } else {
+        followed.ports == if is_remote_only { u32::from(remote_port(ports)) } else { ports }
     };
     same_ports && (followed.cookie == 0 || followed.cookie == socket.get(offset!(sock_cookie)))
 }

@@ -190,9 +190,17 @@ fn forget_tcp() {
 /// Reports an attempt whose end no state of its socket tells.
 #[inline(always)]
 fn failed(call: &Inflight, errno: u32) {
+    let is_followed = is_still_followed(call, errno);
+    let is_told_here = is_followed || phase::only_its_return_tells(call.phase);
+    if !is_told_here || !connect::is_still_inside(call) {
+        return;
+    }
+    if is_followed {
+        let _ = SOCKETS.remove(call.socket);
+    }
     if call.phase == phase::CALLED {
         connect::refused(call, errno);
-    } else if call.phase == phase::TAKEN_BACK || was_skipped(call, errno) {
+    } else {
         emit::submit(&EVENTS, subject::CONNECTION, |record: &mut OutcomeRecord| {
             record.header = emit::header::<OutcomeRecord>(kind::OUTCOME, now());
             record.key = ConnectionKey { socket: call.socket, started_ns: call.started_ns };
@@ -204,14 +212,11 @@ fn failed(call: &Inflight, errno: u32) {
 /// Whether the kernel skipped the program that follows the socket when the attempt came to nothing: the return is then
 /// the last that can tell.
 #[inline(always)]
-fn was_skipped(call: &Inflight, errno: u32) -> bool {
-    if call.phase != phase::FOLLOWED || matches!(errno, EINTR | EALREADY | EINPROGRESS | ERESTARTSYS..) {
-        return false; // it goes on
+fn is_still_followed(call: &Inflight, errno: u32) -> bool {
+    let goes_on = matches!(errno, EINTR | EALREADY | EINPROGRESS | ERESTARTSYS..);
+    if call.phase != phase::FOLLOWED || goes_on {
+        return false;
     }
     // SAFETY: copied at once.
-    let is_followed = unsafe { SOCKETS.get(call.socket) }.is_some_and(|it| it.started_ns == call.started_ns);
-    if is_followed {
-        let _ = SOCKETS.remove(call.socket);
-    }
-    is_followed
+    unsafe { SOCKETS.get(call.socket) }.is_some_and(|it| it.started_ns == call.started_ns)
 }
