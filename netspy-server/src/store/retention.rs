@@ -14,10 +14,11 @@ use super::segment;
 use super::write::Known;
 use crate::domain::{Batch, Keep};
 
-/// For the log, and what a batch adds before a step takes away: at most a quarter of what is allowed.
+/// For the log (up to 17 MB at full speed), and what batches add before a step takes away: at most a third of what is
+/// allowed.
 const RESERVED_BYTES: u64 = 24 << 20;
-/// What a row and its share of everything else take at least, in bytes.
-const ROW_BYTES: u64 = 60;
+/// What a row takes, about, in bytes: 75 for a refused attempt, 125 for a connection with everything about it.
+const ROW_BYTES: u64 = 100;
 const HOURS_KEPT: i64 = 400 * 24;
 /// Free pages that are given back at once.
 const PAGES_AT_ONCE: u32 = 256;
@@ -87,9 +88,15 @@ pub(super) fn enforce(
         forget_old(file, known, oldest_ns, minute)?;
     }
     let rows: usize = batches.iter().map(|batch| batch.connections.len() + batch.drops.len()).sum();
-    for _ in 0..2 + 2 * rows / BLOCK_ROWS as usize {
+    let mut may_delete = 2 * (BLOCK_ROWS as usize + rows);
+    while may_delete > 0 {
         let too_big = used_bytes(file)? > most_bytes(keep);
-        if too_big && known.progress.rollups_first && forget_oldest_rollups(file)? {
+        if too_big
+            && known.progress.rollups_first
+            && let Some(sums) = forget_oldest_rollups(file)?
+        {
+            // A sum takes about half of what a row does, and few are added to a minute that is full.
+            may_delete = may_delete.saturating_sub(1 + sums / 2);
             continue;
         }
         let Some(block) = oldest_block(file)? else { return Ok(()) };
@@ -102,6 +109,7 @@ pub(super) fn enforce(
             file.prepare_cached(&format!("DELETE FROM {table} WHERE id < ?1"))?.execute([oldest])?;
         }
         known.processes.sweep(file, oldest)?;
+        may_delete = may_delete.saturating_sub(BLOCK_ROWS as usize);
     }
     Ok(())
 }
@@ -161,8 +169,9 @@ fn forget_old(file: &Connection, known: &mut Known, oldest_ns: i64, minute: i64)
     Ok(())
 }
 
-/// Deletes the oldest minute of the rollups, or the oldest hour when there is none; says whether there was any.
-fn forget_oldest_rollups(file: &Connection) -> rusqlite::Result<bool> {
+/// Deletes the oldest minute of the rollups, or the oldest hour when there is none; says how many sums that were, if there
+/// was any.
+fn forget_oldest_rollups(file: &Connection) -> rusqlite::Result<Option<usize>> {
     let kinds = [
         (Rollup::ConnectionsByMinute, Rollup::DropsByMinute),
         (Rollup::ConnectionsByHour, Rollup::DropsByHour),
@@ -172,26 +181,27 @@ fn forget_oldest_rollups(file: &Connection) -> rusqlite::Result<bool> {
         let mut oldest = file.prepare_cached(sql)?;
         let mut of = |kind: Rollup| oldest.query_row([kind as u8], |row| row.get::<_, Option<i64>>(0));
         let Some(bucket) = [of(connections)?, of(drops)?].into_iter().flatten().min() else { continue };
-        file.prepare_cached("DELETE FROM rollups WHERE kind IN (?1, ?2) AND bucket = ?3")?
+        let sums = file
+            .prepare_cached("DELETE FROM rollups WHERE kind IN (?1, ?2) AND bucket = ?3")?
             .execute(params![connections as u8, drops as u8, bucket])?;
         if connections == Rollup::ConnectionsByMinute {
             raise(file, "minutes", bucket + 1)?;
         }
-        return Ok(true);
+        return Ok(Some(sums));
     }
-    Ok(false)
+    Ok(None)
 }
 
-/// Whether the rows take less than half of what is allowed.
+/// Whether the rows take less than half of what may be in the file.
 fn rows_are_few(file: &Connection, keep: Keep) -> rusqlite::Result<bool> {
     let sql = "SELECT (SELECT count(*) FROM connection_blocks) + (SELECT count(*) FROM drop_blocks)";
     let blocks: i64 = file.query_row(sql, [], |row| row.get(0))?;
-    Ok(blocks.cast_unsigned() * u64::from(BLOCK_ROWS) * ROW_BYTES < keep.bytes / 2)
+    Ok(blocks.cast_unsigned() * u64::from(BLOCK_ROWS) * ROW_BYTES < most_bytes(keep) / 2)
 }
 
 /// What may be in the file.
 fn most_bytes(keep: Keep) -> u64 {
-    keep.bytes - RESERVED_BYTES.min(keep.bytes / 4)
+    keep.bytes - RESERVED_BYTES.min(keep.bytes / 3)
 }
 
 fn used_bytes(file: &Connection) -> rusqlite::Result<u64> {

@@ -71,6 +71,7 @@ fn print(measured: &Value) {
             number("most_bytes") / MIB,
             Some(Goal::AtMost(number("allowed_bytes") / MIB)),
         );
+        row("", "MiB of it the log, at most", number("most_log_bytes") / MIB, None);
     } else if what == "memory meanwhile" {
         let million = number("records") / 1e6;
         row(
