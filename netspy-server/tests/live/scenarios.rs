@@ -13,7 +13,7 @@ mod trouble;
 mod unix;
 mod whole_server;
 
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 
 use netspy_api::ConnectionEvent;
 
@@ -130,9 +130,14 @@ pub const ON_ANY_RUNG: &[(&str, fn())] = &[
     ("what_is_damaged_in_a_recording_is_counted", ledger::damaged_recording),
 ];
 
-/// A port on which nobody listens.
+/// A port on which nobody listens, and that no UDP socket has.
 fn closed_port(any: &str) -> String {
-    TcpListener::bind(any).unwrap().local_addr().unwrap().to_string()
+    loop {
+        let at = TcpListener::bind(any).unwrap().local_addr().unwrap();
+        if UdpSocket::bind(at).is_ok() {
+            return at.to_string();
+        }
+    }
 }
 
 /// A part that connects to `to`. Starting it makes sure that the server is already watching.

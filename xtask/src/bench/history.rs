@@ -32,6 +32,7 @@ pub(crate) fn job(arguments: &Arguments) -> Result<()> {
     let target = workspace::target(&root).join("columnar");
     let directory = workspace::target(&root).join("bench");
     std::fs::create_dir_all(&directory)?;
+    let builds = if arguments.fresh_build { Some(fresh_builds(&root, &directory, &target)?) } else { None };
     command::run(columnar(&root).arg("--target-dir").arg(&target))?;
     println!("| {:<46} | {:<18} | {:>12} | {:>12} | {:>8} |", "what", "unit", "SQLite", "Parquet", "ratio");
     println!("| --- | --- | ---: | ---: | ---: |");
@@ -45,8 +46,8 @@ pub(crate) fn job(arguments: &Arguments) -> Result<()> {
         row(text("what"), text("unit"), number("sqlite"), number("columnar"));
         Ok(())
     })?;
-    if arguments.fresh_build {
-        fresh_builds(&root, &directory)?;
+    if let Some([sqlite, columnar]) = builds {
+        compare(&sqlite, &columnar);
     }
     Ok(())
 }
@@ -72,27 +73,31 @@ struct Built {
     program_bytes: f64,
 }
 
-fn fresh_builds(root: &Path, directory: &Path) -> Result<()> {
+/// netspy's server below `directory`, where nothing of it is left, and the other one in `target`.
+fn fresh_builds(root: &Path, directory: &Path, target: &Path) -> Result<[Built; 2]> {
     let mut server = command::cargo(root);
     server.args(["build", "--quiet", "--release", "--locked", "--package", "netspy-server"]);
-    let sqlite =
-        fresh_build(server, &directory.join("fresh-sqlite"), "netspy-server", &root.join("Cargo.lock"))?;
+    let own = directory.join("fresh-sqlite");
+    let sqlite = fresh_build(server, &own, "netspy-server", &root.join("Cargo.lock"))?;
+    std::fs::remove_dir_all(&own)?;
     let lock = root.join(PACKAGE).with_file_name("Cargo.lock");
-    let columnar = fresh_build(columnar(root), &directory.join("fresh-columnar"), "netspy-columnar", &lock)?;
+    Ok([sqlite, fresh_build(columnar(root), target, "netspy-columnar", &lock)?])
+}
+
+fn compare(sqlite: &Built, columnar: &Built) {
     let mib = |bytes: f64| bytes / 1_048_576.0;
     for (what, unit, of) in [
         ("fresh build", "s", (|built: &Built| built.seconds) as fn(&Built) -> f64),
         ("fresh build", "CPU s", |built| built.cpu_seconds),
         ("packages in the lock file", "", |built| built.crates),
     ] {
-        row(what, unit, of(&sqlite), of(&columnar));
+        row(what, unit, of(sqlite), of(columnar));
     }
     row("target directory", "MiB", mib(sqlite.target_bytes), mib(columnar.target_bytes));
     row("program", "MiB", mib(sqlite.program_bytes), mib(columnar.program_bytes));
-    Ok(())
 }
 
-/// Builds into an empty directory, which is removed afterwards.
+/// Builds into an empty directory.
 fn fresh_build(mut build: std::process::Command, target: &Path, program: &str, lock: &Path) -> Result<Built> {
     if target.exists() {
         std::fs::remove_dir_all(target)?;
@@ -100,15 +105,13 @@ fn fresh_build(mut build: std::process::Command, target: &Path, program: &str, l
     let (began, cpu_began) = (Instant::now(), children_cpu_seconds()?);
     command::run(build.arg("--target-dir").arg(target))?;
     let seconds = began.elapsed().as_secs_f64();
-    let built = Built {
+    Ok(Built {
         seconds,
         cpu_seconds: children_cpu_seconds()? - cpu_began,
         crates: std::fs::read_to_string(lock)?.matches("[[package]]").count() as f64,
         target_bytes: bytes_below(target)?,
         program_bytes: std::fs::metadata(target.join("release").join(program))?.len() as f64,
-    };
-    std::fs::remove_dir_all(target)?;
-    Ok(built)
+    })
 }
 
 /// User and system time of the children that have ended, as `/proc/self/stat` has it (fields 16 and 17, in 1/100 s).

@@ -93,8 +93,9 @@ fn print(measured: &Value) {
         row(&format!("{what} ({load})"), "requests/s", number("requests_per_second"), None);
         row("", "% of a bare handler's", ratio, goal);
         let goal = if what.contains("/api/top") { 150.0 } else { 20.0 };
-        row("", "ms p99", number("p99_ms"), Some(Goal::AtMost(goal)));
-        row("", "ms p99 of the bare handler", number("bare_p99_ms"), None);
+        row("", "ms p99, one client", number("alone_p99_ms"), Some(Goal::AtMost(goal)));
+        row("", "ms p99, eight clients", number("p99_ms"), Some(Goal::AtMost(goal)));
+        row("", "ms p99 of the bare handler, eight", number("bare_p99_ms"), None);
     } else {
         let goal =
             QUESTIONS.iter().find(|(begins, _)| what.starts_with(begins) && !what.contains("all rows"));
@@ -111,7 +112,7 @@ fn row(what: &str, unit: &str, number: f64, goal: Option<Goal>) {
         Some(Goal::AtLeast(least)) => format!("goal ≥ {least}: {}", met(number >= least)),
         Some(Goal::AtMost(most)) => format!("goal ≤ {most}: {}", met(number <= most)),
     };
-    println!("{what:<52} {number:>14.2} {unit:<28} {verdict}");
+    println!("{what:<52} {number:>14.2} {unit:<32} {verdict}");
 }
 
 fn met(is_met: bool) -> &'static str {

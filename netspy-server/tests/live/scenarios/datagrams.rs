@@ -155,9 +155,12 @@ pub fn inbound() {
     let sender = std::thread::spawn({
         let to = to.clone();
         move || {
-            // The actor may not be there yet.
+            // The actor may not be there yet, or never come.
             socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-            while socket.recv(&mut [0; 400]).is_err() {
+            for _ in 0..400 {
+                if socket.recv(&mut [0; 400]).is_ok() {
+                    break;
+                }
                 let _ = socket.send_to(&[1; 20], &to);
             }
         }
