@@ -37,14 +37,16 @@ fn converse(name: &str, talk: Talk, listen: &str, change: impl FnOnce(&mut Part)
     assert_eq!(events.len(), 1, "{events:#?}");
     check(&events[0], &actor, &part, actor.attempt());
     assert_established(&events[0], actor.attempt());
-    let inbound = of_peer(std::process::id(), &actor);
+    let inbound = of_peer(std::process::id(), &actor, &part);
     Ends { actor, outbound: events[0].clone(), inbound }
 }
 
 /// The end of the actor's one connection that belongs to `pid`.
-fn of_peer(pid: u32, actor: &Actor) -> ConnectionEvent {
+fn of_peer(pid: u32, actor: &Actor, part: &Part) -> ConnectionEvent {
+    let port = part.to.rsplit_once(':').unwrap().1;
     let mut events = connections_of(pid);
-    events.retain(|event| event.direction == "inbound" && event.source == actor.attempt().source);
+    events.retain(|event| event.direction == "inbound" && event.destination_port.to_string() == port);
+    events.retain(|event| event.source == actor.attempt().source);
     assert_eq!(events.len(), 1, "{events:#?}");
     events.remove(0)
 }
@@ -132,11 +134,11 @@ pub fn never_accepted() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     part.to = listener.local_addr().unwrap().to_string();
     let actor = Actor::run(&part);
-    let event = of_peer(std::process::id(), &actor);
+    let event = of_peer(std::process::id(), &actor, &part);
     assert_eq!((event.accepted_after_us, event.ending), (None, None));
     drop(listener);
     // The peer had said goodbye while it waited.
-    assert_eq!(of_peer(std::process::id(), &actor).ending.as_deref(), Some("closed_by_peer"));
+    assert_eq!(of_peer(std::process::id(), &actor, &part).ending.as_deref(), Some("closed_by_peer"));
 }
 
 /// A worker that inherited the listener: the connection is the worker's, not the listener's owner's.
@@ -148,7 +150,7 @@ pub fn accepted_by_another_process() {
     let part = acting("actor-customer", &listener.local_addr().unwrap().to_string());
     let actor = Actor::run(&part);
     let worker = worker.wait();
-    let event = of_peer(worker.report.pid, &actor);
+    let event = of_peer(worker.report.pid, &actor, &part);
     assert!(event.accepted_after_us.is_some());
     assert_eq!(event.process, "actor-worker");
 }
