@@ -14,10 +14,10 @@ use super::segment;
 use super::write::Known;
 use crate::domain::{Batch, Keep};
 
-/// For the log (up to 17 MB at full speed), and what batches add before a step takes away: at most a third of what is
+/// For the log (up to 18 MB at full speed), and what batches add before a step takes away: at most a third of what is
 /// allowed.
 const RESERVED_BYTES: u64 = 24 << 20;
-/// What a row takes, about, in bytes: 75 for a refused attempt, 125 for a connection with everything about it.
+/// What a row takes, about, in bytes: a connection with everything about it 125, an attempt less.
 const ROW_BYTES: u64 = 100;
 const HOURS_KEPT: i64 = 400 * 24;
 /// Free pages that are given back at once.
