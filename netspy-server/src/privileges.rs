@@ -93,7 +93,7 @@ const NEVER: &[libc::c_long] = &[
     libc::SYS_finit_module,
     libc::SYS_delete_module,
     libc::SYS_kexec_load,
-    libc::SYS_kexec_file_load,
+    KEXEC_FILE_LOAD,
     libc::SYS_reboot,
     libc::SYS_settimeofday,
     libc::SYS_clock_settime,
@@ -112,6 +112,12 @@ const NEVER: &[libc::c_long] = &[
     libc::SYS_io_uring_setup,
     libc::SYS_personality,
 ];
+
+#[cfg(not(all(target_arch = "aarch64", target_env = "musl")))]
+const KEXEC_FILE_LOAD: i64 = libc::SYS_kexec_file_load;
+/// libc lacks it there (include/uapi/asm-generic/unistd.h).
+#[cfg(all(target_arch = "aarch64", target_env = "musl"))]
+const KEXEC_FILE_LOAD: i64 = 294;
 
 /// Commands of bpf(2) that read, write and remove elements of maps (include/uapi/linux/bpf.h): lookup, update, delete,
 /// next key, and what an open object is.

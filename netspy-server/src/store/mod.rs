@@ -7,6 +7,7 @@
 //! opened at once: later the server may have lost the privilege to open the file, or the file its name.
 
 mod block;
+mod checkpoint;
 mod codes;
 mod connection;
 mod dictionary;
@@ -41,6 +42,8 @@ use std::sync::Arc;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::domain::{HistoryError, Keep};
+use checkpoint::Checkpoints;
+use ledger::Unwritten;
 pub use read::SqliteHistory;
 pub use write::{Bounds, SqliteSink};
 
@@ -55,8 +58,11 @@ pub fn open(path: &Path, keep: Keep) -> Result<(SqliteSink, SqliteHistory), Hist
     let mut writer = connect(&path)?;
     schema::prepare(&mut writer, &path)?;
     let readers = (0..READERS).map(|_| connect_reader(&path)).collect::<Result<_, _>>()?;
-    let unwritten = Arc::default();
-    Ok((SqliteSink::new(writer, keep, Arc::clone(&unwritten)), SqliteHistory::new(readers, unwritten)))
+    let checkpoints = Checkpoints::of(&mut writer, connect_reader(&path)?);
+    let checkpoints = checkpoints.map_err(|error| cannot_open(&path, &error))?;
+    let unwritten = Arc::<Unwritten>::default();
+    let history = SqliteHistory::new(readers, unwritten.clone());
+    Ok((SqliteSink::new(writer, checkpoints, keep, unwritten), history))
 }
 
 /// Begins a private history that is gone when the last of the two halves is, however the process ends.

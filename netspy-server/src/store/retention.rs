@@ -4,8 +4,6 @@
 //! year. Freed pages are used again, so that the file stops growing at its limit; a file that is above it (the
 //! limit was lowered) gives its free pages back, a few with each batch.
 
-use std::ops::Range;
-
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::block::{BLOCK_ROWS, CONNECTIONS, DROPS, Table};
@@ -14,18 +12,14 @@ use super::segment;
 use super::write::Known;
 use crate::domain::{Batch, Keep};
 
-/// For the log (up to 18 MB at full speed), and what batches add before a step takes away: at most a third of what is
-/// allowed.
+/// For the log (up to 18 MB at full speed, see [`super::checkpoint`]), and what batches add before a step takes away: at
+/// most a third of what is allowed.
 const RESERVED_BYTES: u64 = 24 << 20;
 /// What a row takes, about, in bytes: a connection with everything about it 125, an attempt less.
 const ROW_BYTES: u64 = 100;
 const HOURS_KEPT: i64 = 400 * 24;
 /// Free pages that are given back at once.
 const PAGES_AT_ONCE: u32 = 256;
-/// The log is looked at once in so many batches …
-const LOG_LOOKED_AT_EVERY: u32 = 64;
-/// … and is longer than this, in pages, only if readers have always kept it from being begun anew.
-const LONGEST_LOG: i64 = 8_192;
 
 /// What retention remembers between batches.
 #[derive(Debug, Default)]
@@ -218,23 +212,13 @@ fn pages(file: &Connection) -> rusqlite::Result<(u64, u64, u64)> {
     Ok((ask("page_count")?, ask("freelist_count")?, ask("page_size")?))
 }
 
-/// Between two transactions: makes the file and its log smaller where they are too big. `written` is the numbers of the
-/// batches that the last one wrote.
-pub(super) fn tidy(file: &Connection, keep: Keep, written: Range<u32>) -> rusqlite::Result<()> {
+/// Between two transactions: makes the file smaller where it is too big.
+pub(super) fn shrink(file: &Connection, keep: Keep) -> rusqlite::Result<()> {
     let (pages, free, size) = pages(file)?;
     if pages * size > u64::midpoint(most_bytes(keep), keep.bytes) && free > 0 {
         let mut vacuum = file.prepare_cached(&format!("PRAGMA incremental_vacuum({PAGES_AT_ONCE})"))?;
         let mut steps = vacuum.query([])?;
         while steps.next()?.is_some() {}
-    }
-    if written.start / LOG_LOOKED_AT_EVERY != written.end / LOG_LOOKED_AT_EVERY {
-        let checkpoint = |how: &str| -> rusqlite::Result<i64> {
-            file.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |row| row.get(1))
-        };
-        if checkpoint("PASSIVE")? > LONGEST_LOG {
-            // Waits for the readers, which are done within moments.
-            checkpoint("RESTART")?;
-        }
     }
     Ok(())
 }

@@ -17,9 +17,6 @@ pub(super) const APPLICATION: i32 = 0x6e73_7079;
 /// Version of the tables below.
 pub(super) const VERSION: i32 = 6;
 
-/// Pages of the log that are copied into the database at once: the fewer times a page is copied, the less is written.
-const CHECKPOINT_PAGES: i32 = 2_000;
-
 /// The two big tables have no index but their id: ids grow with time, so that rows are appended, and blocks lead to
 /// them (see [`super::block`]). Their first four columns are the same.
 const TABLES: &str = "
@@ -295,7 +292,6 @@ fn create_or_check(connection: &mut Connection) -> rusqlite::Result<Found> {
 fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     // Reading opens the log at once: a temporary history is about to lose its name.
     version(connection).map(|_| ())
 }

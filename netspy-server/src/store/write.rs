@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::block::{Blocks, CONNECTIONS, DROPS, Entry, NO_PORT};
+use super::checkpoint::Checkpoints;
 use super::connection::{self, Stored};
 use super::dictionary::{Causes, ProcessReader, Processes, Programs};
 use super::ledger::{self, Unwritten};
@@ -20,8 +21,7 @@ pub struct SqliteSink {
     bounds: Bounds,
     known: Known,
     unwritten: Arc<Unwritten>,
-    /// Batches written so far.
-    batches: u32,
+    checkpoints: Checkpoints,
 }
 
 /// How long and how much is kept, for whoever may change it while the history is written.
@@ -57,9 +57,14 @@ impl Known {
 }
 
 impl SqliteSink {
-    pub(super) fn new(file: Connection, keep: Keep, unwritten: Arc<Unwritten>) -> Self {
+    pub(super) fn new(
+        file: Connection,
+        checkpoints: Checkpoints,
+        keep: Keep,
+        unwritten: Arc<Unwritten>,
+    ) -> Self {
         let bounds = Bounds(Arc::new(Mutex::new(keep)));
-        Self { file, bounds, known: Known::default(), unwritten, batches: 0 }
+        Self { file, bounds, known: Known::default(), unwritten, checkpoints }
     }
 
     /// The bounds that it enforces.
@@ -79,10 +84,9 @@ impl SqliteSink {
     }
 
     /// The batches are written; what cannot be tidied up now can be later.
-    fn tidy(&mut self, written: usize) {
-        let before = self.batches;
-        self.batches = before.wrapping_add(written as u32);
-        if let Err(error) = retention::tidy(&self.file, self.bounds.get(), before..self.batches) {
+    fn tidy(&mut self) {
+        let shrunk = retention::shrink(&self.file, self.bounds.get());
+        if let Err(error) = shrunk.and_then(|()| self.checkpoints.keep_short(&self.file)) {
             tracing::debug!(%error, "the history could not be made smaller");
         }
     }
@@ -104,7 +108,7 @@ impl Sink for SqliteSink {
         };
         if written.is_ok() {
             drop(unwritten);
-            self.tidy(batches.len());
+            self.tidy();
             return written;
         }
         self.known = Known::default();

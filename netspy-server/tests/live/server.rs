@@ -43,6 +43,12 @@ fn forced_rung() -> Option<String> {
     std::env::var("NETSPY_RUNG").ok()
 }
 
+/// Whether an event that has no better rung says why: kprobes are not tried where this run forces another rung.
+pub fn says_why(program: &Program) -> bool {
+    let tries_kprobes = forced_rung().is_none_or(|rung| rung == "kprobe");
+    program.note.contains("fentry") && (program.note.contains("kprobe") || !tries_kprobes)
+}
+
 /// The server binary as a command: `job`, and the rung that this run forces.
 fn server_program(job: &[&str], environment: &Prepared) -> Command {
     let binary =

@@ -15,6 +15,7 @@ mod both;
 mod condition;
 mod crash;
 mod history;
+#[allow(dead_code, reason = "another measurement uses the rest")]
 #[path = "../../history/pipe.rs"]
 mod pipe;
 mod questions;

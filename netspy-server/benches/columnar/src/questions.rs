@@ -1,5 +1,6 @@
 //! The same questions to both, in turn. The answers must be the same.
 
+use std::cmp::Reverse;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -43,6 +44,10 @@ pub(crate) fn ask_all(load: &str, histories: &Histories) {
         let mut groups = history.top(&day, GroupBy::Destination, 11).unwrap();
         groups.retain(|(group, _)| *group != Group::Others);
         groups.truncate(10);
+        // Of groups with the same count, any may come first, and any may be the last of ten.
+        let least = groups.last().map(|(_, sum)| sum.count);
+        groups.retain(|(_, sum)| Some(sum.count) > least);
+        groups.sort_by_key(|(group, sum)| (Reverse(sum.count), format!("{group:?}")));
         Box::new(groups)
     });
     ask("drop reasons of the day", &|history| Box::new(history.drop_counts(&day).unwrap()));

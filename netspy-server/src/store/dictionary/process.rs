@@ -1,7 +1,7 @@
 //! Processes: one row per [`Process`] that an event names. A new field of its
 //! identity needs nothing here; one that is to be searched for needs a column.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use rusqlite::{Connection, params};
@@ -13,6 +13,9 @@ use crate::store::row::{Columns, Parameters, cannot_read, unreadable};
 /// Remembered at once; all are forgotten when there are more. Then a process gets another row: no harm, a
 /// question about it finds both.
 const MOST_KNOWN: usize = 32_768;
+/// How far the row of a process may be behind with the newest event that names it, in ids, which are ns: a busy process needs no
+/// update in each transaction.
+const BEHIND: i64 = 10_000_000_000;
 /// Rows looked at in one step of tidying up.
 const SWEPT_AT_ONCE: u32 = 4_000;
 
@@ -35,8 +38,8 @@ pub(in crate::store) struct Processes {
     /// By address: while the value holds it, no other has it.
     by_address: HashMap<usize, Known>,
     by_value: HashMap<Arc<Process>, (u32, u32)>,
-    /// Those whose rows this transaction has brought up to date.
-    used: HashSet<u32>,
+    /// What the file knows of the newest event that names each.
+    noted: HashMap<u32, i64>,
     /// The newest event of this transaction.
     newest: i64,
     /// The greatest number given out; 0 before the file was asked.
@@ -48,7 +51,6 @@ pub(in crate::store) struct Processes {
 impl Processes {
     /// A transaction begins; its newest event has this id.
     pub(in crate::store) fn begin(&mut self, newest: i64) {
-        self.used.clear();
         self.newest = newest;
     }
 
@@ -64,8 +66,9 @@ impl Processes {
             Some(known) => (known.number, known.program),
             None => self.learn(file, programs, process)?,
         };
-        if self.used.insert(number) {
+        if self.noted.get(&number).is_none_or(|noted| self.newest.saturating_sub(*noted) > BEHIND) {
             self.keep(file, process, number, program)?;
+            self.noted.insert(number, self.newest);
         }
         Ok((number, program))
     }
@@ -79,6 +82,7 @@ impl Processes {
         if self.by_address.len().max(self.by_value.len()) >= MOST_KNOWN {
             self.by_address.clear();
             self.by_value.clear();
+            self.noted.clear();
         }
         let (number, program) = if let Some(known) = self.by_value.get(process) {
             *known
@@ -122,14 +126,22 @@ impl Processes {
 
     /// Removes those among the next few that no event from `oldest` on names.
     pub(in crate::store) fn sweep(&mut self, file: &Connection, oldest: i64) -> rusqlite::Result<()> {
-        let sql = "SELECT max(id) FROM (SELECT id FROM processes WHERE id > ?1 ORDER BY id LIMIT ?2)";
-        let until: Option<u32> =
-            file.prepare_cached(sql)?.query_row([self.swept, SWEPT_AT_ONCE], |row| row.get(0))?;
-        if let Some(until) = until {
-            file.prepare_cached("DELETE FROM processes WHERE id > ?1 AND id <= ?2 AND last_id < ?3")?
-                .execute(params![self.swept, until, oldest])?;
+        let sql =
+            "SELECT max(id), count(*) FROM (SELECT id FROM processes WHERE id > ?1 ORDER BY id LIMIT ?2)";
+        let looked_at = file.prepare_cached(sql)?.query_row([self.swept, SWEPT_AT_ONCE], |row| {
+            Ok((row.get::<_, Option<u32>>(0)?, row.get::<_, u32>(1)?))
+        });
+        let (last, count) = looked_at?;
+        let last = last.unwrap_or(self.swept);
+        let oldest = oldest.saturating_sub(BEHIND);
+        let gone = file
+            .prepare_cached("DELETE FROM processes WHERE id > ?1 AND id <= ?2 AND last_id < ?3")?
+            .execute(params![self.swept, last, oldest])?;
+        if gone > 0 {
+            self.noted.retain(|_, noted| *noted >= oldest);
         }
-        self.swept = until.unwrap_or(0);
+        // From the first again where there are no more: new ones always come, which are not the ones to look at.
+        self.swept = if count < SWEPT_AT_ONCE { 0 } else { last };
         Ok(())
     }
 }

@@ -129,6 +129,29 @@ fn the_file_stays_below_its_size_and_sums_stay_exact() {
 }
 
 #[test]
+fn processes_stay_as_long_as_an_event_names_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history.db");
+    let (mut sink, history) = open(&path, Keep { bytes: 2 << 20, ..Keep::default() }).unwrap();
+    // One that is always there, and of each second another.
+    let rows = (1..40_000_u64).map(|n| {
+        let pid = if n % 2 == 0 { 1 } else { 2 + n as u32 / 10 };
+        let at = n as i64 * STEP;
+        Connection { process: process(pid, "p", "p").into(), ..connection(at as u64, at, Outcome::Pending) }
+    });
+    for batch in rows.collect::<Vec<_>>().chunks(300) {
+        write_connections(&mut sink, batch);
+    }
+    let file = rusqlite::Connection::open(&path).unwrap();
+    let count = |sql: &str| file.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(count("SELECT count(*) FROM connections WHERE process NOT IN (SELECT id FROM processes)"), 0);
+    let (named, kept) =
+        (count("SELECT count(DISTINCT process) FROM connections"), count("SELECT count(*) FROM processes"));
+    assert!(named < 3_000 && kept <= named + 500, "{kept} are kept, {named} are named");
+    assert!(history.connections(&Filter { pid: Some(1), ..ALL }, 1).unwrap().total > 1_000);
+}
+
+#[test]
 fn what_is_too_old_goes_and_its_hours_stay() {
     let (directory, keep) = (tempfile::tempdir().unwrap(), Keep { for_ns: HOUR, ..Keep::default() });
     let path = directory.path().join("history.db");

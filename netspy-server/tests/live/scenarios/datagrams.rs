@@ -11,7 +11,7 @@ use netspy_api::ConnectionEvent;
 use super::{acting, assert_failed, closed_port, drop_rule};
 use crate::{
     actor::{Actor, Attempt, Counters, Datagrams, Part, echo},
-    server::{connections_named, connections_of, program},
+    server::{connections_named, connections_of, program, says_why},
 };
 
 /// Whether this kernel lets netspy see what passes through sockets of this event; where it does not, netspy must
@@ -21,7 +21,7 @@ pub fn watched(event: &str, actor: &Actor) -> bool {
     if matches!(program.rung.as_str(), "kprobe" | "fentry") {
         return true;
     }
-    assert!(program.note.contains("fentry: ") && program.note.contains("kprobe"), "{program:#?}");
+    assert!(says_why(&program), "{program:#?}");
     assert!(program.status == "inactive" || program.note.contains("connects only"), "{program:#?}");
     let made_up = |flow: &ConnectionEvent| flow.packets_sent.is_some() || flow.ending.is_some();
     assert!(!connections_of(actor.report.pid).iter().any(made_up));

@@ -4,7 +4,10 @@ use std::{net::UdpSocket, time::Instant};
 
 use netspy_api::{DropEvent, DropSummary};
 
-use super::{acting, closed_port, drops::kernel_gives_reasons};
+use super::{
+    acting, closed_port,
+    drops::{is_its_own_place, kernel_gives_reasons},
+};
 use crate::{actor::Actor, server::Server};
 
 /// A full receive buffer; where other processors receive what one sends, also their full queues.
@@ -15,7 +18,7 @@ fn full_buffers(summary: &DropSummary) -> u64 {
     if kernel_gives_reasons() {
         return FULL.iter().filter_map(|reason| summary.reasons.get(*reason)).sum();
     }
-    let udp = |location: &str| location.contains("udp_queue_rcv");
+    let udp = |location: &str| location.contains("udp_queue_rcv") || is_its_own_place(location);
     summary.unclassified_at.iter().filter(|at| udp(&at.location)).map(|at| at.count).sum()
 }
 
@@ -42,7 +45,10 @@ pub fn datagrams() {
     assert!(held > 0 && dropped > SENT as u64 / 2, "{held} were held");
 
     let lost = summary.lost.clone().unwrap();
-    assert_eq!(full_buffers(&summary) + lost.total, dropped, "{summary:#?}");
+    let counted = full_buffers(&summary) + lost.total;
+    // Where all drops have the same place, a few of others are among them.
+    let others = if summary.unclassified_at.iter().any(|at| is_its_own_place(&at.location)) { 20 } else { 0 };
+    assert!((dropped..=dropped + others).contains(&counted), "{counted} of {dropped}: {summary:#?}");
     assert_eq!(lost.total, 0, "{lost:?}");
     // Some have a record, too many for all to have one; the sum is exact all the same.
     let sampled = summary.sampled.clone().unwrap();

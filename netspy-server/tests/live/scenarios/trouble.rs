@@ -8,7 +8,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use super::{acting, closed_port, drop_rule, only_connection};
 use crate::{
     actor::{Actor, End, Part, Talk},
-    server::{connections_of, program, troubles},
+    server::{connections_of, program, says_why, troubles},
 };
 
 /// The one trouble of a process from there to there.
@@ -113,7 +113,7 @@ fn overflow_at(any: &str) {
     found.retain(|event| event.destination.as_ref() == Some(&part.to));
     if traced.status != "active" {
         // Said where it is asked for, and not traced by halves.
-        assert!(traced.note.contains("kprobe") && traced.note.contains("fentry"), "{traced:#?}");
+        assert!(says_why(&traced), "{traced:#?}");
         assert!(found.is_empty(), "{found:#?}");
         return;
     }

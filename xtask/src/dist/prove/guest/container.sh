@@ -33,7 +33,8 @@ soon eval "$(cat pod-probe)"
 is_confined "$(podman inspect --format '{{.State.Pid}}' pod)"
 visit again 4
 answer=$(podman exec pod /usr/bin/netspy --server "$SOCKET" list --process again --output json)
-jq --exit-status '[.. | objects | select(.destination? == "127.0.0.1:4")] | any(.exe == "/usr/local/bin/again" and .unit == "netspy-proof.service")' \
+jq --exit-status '.columns as $names | [.rows[] | [$names, .] | transpose | map({(.[0]): .[1]}) | add]
+    | any(.destination == "127.0.0.1:4" and .exe == "/usr/local/bin/again" and .unit == "netspy-proof.service")' \
     <<<"$answer" >/dev/null || { echo "$answer"; false; }
 podman stop pod >/dev/null
 proved "the image runs with what the DaemonSet gives it, is ready by its probe, and records what the host does"

@@ -15,12 +15,12 @@ touch /run/upgrading
 while [ -e /run/upgrading ]; do
     # To be kept waiting is no refusal.
     words=$(runuser --user member -- netspy --server "$SOCKET" status 2>&1) ||
-        grep --quiet 'no answer within' <<<"$words" || touch /run/refused
+        grep --quiet 'no answer within' <<<"$words" || echo "$words" >>/run/refused
 done &
 dpkg --install /proof/netspy-next.deb
 rm /run/upgrading
 wait
-[ ! -e /run/refused ]
+[ ! -e /run/refused ] || { cat /run/refused; false; }
 [ "$(systemctl show --value --property ActiveEnterTimestampMonotonic netspy-server.socket)" = "$opened" ]
 [ "$(shows MainPID)" != "$pid" ]
 is_whole
