@@ -84,6 +84,18 @@ impl Checkpoints {
         let how = if waits { CheckpointMode::RESTART } else { CheckpointMode::PASSIVE };
         writer.wal_checkpoint_v2(Some(MAIN_DB), how).map(drop)
     }
+
+    /// After a transaction that failed, for which a full disk may have had no room in the log: copies all of it, so that it
+    /// begins anew. Whether it does.
+    pub(super) fn make_room(&mut self, writer: &Connection) -> bool {
+        let mut copied = self.copied.lock().unwrap_or_else(PoisonError::into_inner);
+        let had_room = *copied == self.pages.load(Ordering::Relaxed);
+        let Ok((pages, so_far)) = writer.wal_checkpoint_v2(Some(MAIN_DB), CheckpointMode::PASSIVE) else {
+            return false;
+        };
+        *copied = so_far;
+        so_far == pages && !had_room
+    }
 }
 
 impl Beside {

@@ -39,7 +39,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::domain::{HistoryError, Keep};
 use checkpoint::Checkpoints;
@@ -125,10 +125,12 @@ fn connect_reader(path: &Path) -> Result<Connection, HistoryError> {
     Ok(connection)
 }
 
-fn cannot_open(path: &Path, error: &dyn std::fmt::Display) -> HistoryError {
-    HistoryError(format!(
-        "cannot open the history {}: {error}; make the file and its directory readable and writable for this \
-         user, or pass --db FILE",
-        path.display()
-    ))
+fn cannot_open(path: &Path, error: &(dyn std::error::Error + 'static)) -> HistoryError {
+    let code = error.downcast_ref().and_then(rusqlite::Error::sqlite_error_code);
+    let remedy = if code == Some(ErrorCode::DiskFull) {
+        "make room on its disk"
+    } else {
+        "make the file and its directory readable and writable for this user"
+    };
+    HistoryError(format!("cannot open the history {}: {error}; {remedy}, or pass --db FILE", path.display()))
 }

@@ -73,6 +73,17 @@ impl SqliteSink {
     }
 
     fn try_write(&mut self, batches: &[Batch], unwritten: &[Loss]) -> Result<Vec<Loss>, HistoryError> {
+        let mut written = self.transact(batches, unwritten);
+        if written.is_err() {
+            self.known = Known::default();
+            if self.checkpoints.make_room(&self.file) {
+                written = self.transact(batches, unwritten).inspect_err(|_| self.known = Known::default());
+            }
+        }
+        written
+    }
+
+    fn transact(&mut self, batches: &[Batch], unwritten: &[Loss]) -> Result<Vec<Loss>, HistoryError> {
         let file =
             self.file.transaction_with_behavior(TransactionBehavior::Immediate).map_err(cannot_write)?;
         let expired = write_batches(&file, &mut self.known, batches)?;
@@ -111,7 +122,6 @@ impl Sink for SqliteSink {
             self.tidy();
             return written;
         }
-        self.known = Known::default();
         for batch in batches {
             batch.losses.iter().for_each(|loss| ledger::add(&mut unwritten, *loss));
             let wall_ns = retention::latest(batch).unwrap_or_default();

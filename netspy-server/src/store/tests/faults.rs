@@ -97,9 +97,10 @@ impl Drop for SmallDisk {
 
 #[test]
 fn a_full_disk_costs_what_the_ledger_says_and_nothing_else() {
-    let disk = SmallDisk::new("8m");
+    // Room for the whole log in the file is what "room again" means.
+    let disk = SmallDisk::new("24m");
     let ballast = disk.0.path().join("ballast");
-    std::fs::write(&ballast, vec![0; 2 << 20]).unwrap();
+    std::fs::write(&ballast, vec![0; 18 << 20]).unwrap();
     let path = disk.0.path().join("history.db");
     let (mut sink, history) = open(&path, Keep::default()).unwrap();
     let (mut written, mut lost, mut next) = (0, 0, 1_u64);
@@ -138,6 +139,45 @@ fn a_full_disk_costs_what_the_ledger_says_and_nothing_else() {
     let (_sink, history) = open(&path, Keep::default()).unwrap();
     assert_eq!(history.losses(EVER).unwrap()[&STORE], lost, "the ledger is on the disk now");
     assert_eq!(history.connections(&ALL, 0).unwrap().total, written);
+}
+
+#[test]
+fn a_full_disk_costs_nothing_while_the_file_has_free_pages() {
+    let disk = SmallDisk::new("16m");
+    let path = disk.0.path().join("history.db");
+    let mut next = 1_u64;
+    let mut write = |sink: &mut SqliteSink| {
+        let rows: Vec<_> = (next..next + 500).map(|id| connection(id, id as i64, Outcome::Pending)).collect();
+        next += 500;
+        sink.write(&Batch { connections: rows, ..Batch::default() })
+    };
+    for batches in [200, 10] {
+        // At the second opening the log is new, and much shorter than it may become.
+        let (mut sink, history) = open(&path, Keep { bytes: 2 << 20, ..Keep::default() }).unwrap();
+        for _ in 0..batches {
+            write(&mut sink).unwrap();
+        }
+        if batches == 10 {
+            let ballast = std::fs::File::create(disk.0.path().join("ballast")).unwrap();
+            while std::io::Write::write(&mut &ballast, &[0; 4_096]).is_ok() {}
+            for _ in 0..100 {
+                write(&mut sink).unwrap();
+            }
+            assert_eq!(history.losses(EVER).unwrap(), BTreeMap::new());
+        }
+    }
+}
+
+#[test]
+fn a_history_that_finds_no_room_says_so() {
+    let disk = SmallDisk::new("1m");
+    let ballast = disk.0.path().join("ballast");
+    std::fs::write(&ballast, vec![0; (1 << 20) - 8_192]).unwrap();
+    let path = disk.0.path().join("history.db");
+    let error = open(&path, Keep::default()).unwrap_err();
+    assert!(error.0.ends_with("make room on its disk, or pass --db FILE"), "{error}");
+    std::fs::remove_file(&ballast).unwrap();
+    open(&path, Keep::default()).unwrap();
 }
 
 #[test]
