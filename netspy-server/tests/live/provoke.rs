@@ -15,12 +15,14 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Socket, Type};
 
-use crate::actor::{enter_namespace, netns, set_name};
+use crate::actor::{enter_namespace, set_name};
 
 /// The first ports that a connect may be given, and the last.
-const PORTS: (u16, u16) = (20_000, 23_999);
+const PORTS: (u16, u16) = (20_000, 31_999);
 /// Where a rule drops every packet on its way out.
 const FORBIDDEN: &str = "127.0.0.1:81";
+/// And on its way in: nobody answers, not even that nobody is there.
+const UNWELCOME: &str = "127.0.0.1:82";
 
 /// What is done.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -30,19 +32,18 @@ pub enum Provocation {
     CrowdedConnects { threads: usize, times: usize },
     /// So many threads wait inside connect for an answer that does not come.
     HangingConnects { threads: usize },
-    /// So many datagrams that a rule drops while they are sent and, on another processor, so many to a closed port,
-    /// whose drops interrupt those of the first.
-    Drops { while_sent: usize, to_nobody: usize },
-    /// For so long, datagrams that a rule drops while they are sent, on both processors: whoever sends knows of each
-    /// that it was dropped.
-    Flood { seconds: u64 },
+    /// So many datagrams that a rule drops while they are sent and, on another processor, so many that one drops when they
+    /// have arrived, which interrupts the first.
+    Drops { while_sent: usize, arrived: usize },
+    /// For so long and until there were so many on each of both processors, datagrams that a rule drops while they are sent:
+    /// whoever sends knows of each that it was dropped.
+    Flood { seconds: u64, at_least: usize },
 }
 
 /// Who did it.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Culprit {
     pub pid: u32,
-    pub netns: u32,
     /// How many packets were dropped, where that is not what it was told.
     pub dropped: u64,
 }
@@ -67,10 +68,12 @@ pub fn act(argument: &str) {
     match serde_json::from_str(argument.trim_start_matches("provoke-")).unwrap() {
         Provocation::CrowdedConnects { threads, times } => crowd(threads, times),
         Provocation::HangingConnects { threads } => hang(threads),
-        Provocation::Drops { while_sent, to_nobody } => drop_packets(while_sent, to_nobody),
-        Provocation::Flood { seconds } => dropped = flood(Duration::from_secs(seconds)),
+        Provocation::Drops { while_sent, arrived } => drop_packets(while_sent, arrived),
+        Provocation::Flood { seconds, at_least } => {
+            dropped = flood(Duration::from_secs(seconds), at_least);
+        }
     }
-    let culprit = Culprit { pid: std::process::id(), netns: netns(), dropped };
+    let culprit = Culprit { pid: std::process::id(), dropped };
     println!("{}", serde_json::to_string(&culprit).unwrap());
 }
 
@@ -117,6 +120,8 @@ fn enter_dropping_namespace() {
         "nft add table inet t".to_owned(),
         "nft add chain inet t c '{ type filter hook output priority 0; }'".to_owned(),
         "nft add rule inet t c udp dport 81 drop".to_owned(),
+        "nft add chain inet t i '{ type filter hook input priority 0; }'".to_owned(),
+        "nft add rule inet t i udp dport 82 drop".to_owned(),
         format!(
             "mount -t sysfs none {place} && echo 2 > {place}/class/net/lo/queues/rx-0/rps_cpus; umount {place}"
         ),
@@ -124,23 +129,24 @@ fn enter_dropping_namespace() {
     enter_namespace(&commands, &[]);
 }
 
-fn drop_packets(while_sent: usize, to_nobody: usize) {
+fn drop_packets(while_sent: usize, arrived: usize) {
     enter_dropping_namespace();
-    let closed = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     thread::scope(|scope| {
         scope.spawn(|| send(1, FORBIDDEN.parse().unwrap(), |sent| sent < while_sent));
-        scope.spawn(|| send(0, closed, |sent| sent < to_nobody));
+        scope.spawn(|| send(0, UNWELCOME.parse().unwrap(), |sent| sent < arrived));
     });
     // What is under way arrives.
     thread::sleep(Duration::from_millis(100));
 }
 
-fn flood(time: Duration) -> u64 {
+fn flood(time: Duration, at_least: usize) -> u64 {
     enter_dropping_namespace();
     let (began, forbidden) = (Instant::now(), FORBIDDEN.parse().unwrap());
     thread::scope(|scope| {
-        let senders = [0, 1]
-            .map(|processor| scope.spawn(move || send(processor, forbidden, |_| began.elapsed() < time)));
+        let senders = [0, 1].map(|processor| {
+            let goes_on = move |sent| sent < at_least || began.elapsed() < time;
+            scope.spawn(move || send(processor, forbidden, goes_on))
+        });
         senders.into_iter().map(|sender| sender.join().unwrap() as u64).sum()
     })
 }

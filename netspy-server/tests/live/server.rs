@@ -180,18 +180,12 @@ impl Server {
 
     /// The newest drops of the last hour, oldest first. Nothing may be lost.
     pub fn drops(&self) -> Vec<DropEvent> {
-        let (events, lost) = self.drops_and_loss();
-        assert_nothing_lost(&lost);
-        events
-    }
-
-    /// The same, and what was lost.
-    pub fn drops_and_loss(&self) -> (Vec<DropEvent>, Lost) {
         let request = ListRequest { limit: Some(10_000), ..ListRequest::default() };
         let answer = self.runtime.block_on(self.client.list_packet_drops(&request)).unwrap();
         let mut events: Vec<_> = answer.events_by_pid.into_values().flatten().collect();
         events.sort_by_key(|event| event.timestamp);
-        (events, answer.lost.unwrap())
+        assert_nothing_lost(&answer.lost.unwrap());
+        events
     }
 
     /// Who listens at this moment.

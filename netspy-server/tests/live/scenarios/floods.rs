@@ -48,7 +48,8 @@ pub fn datagrams() {
     let counted = full_buffers(&summary) + lost.total;
     // Where all drops have the same place, a few of others are among them.
     let others = if summary.unclassified_at.iter().any(|at| is_its_own_place(&at.location)) { 20 } else { 0 };
-    assert!((dropped..=dropped + others).contains(&counted), "{counted} of {dropped}: {summary:#?}");
+    let all_of_them = dropped..=dropped + others;
+    assert!(all_of_them.contains(&counted), "{counted} of {dropped}: {summary:#?}");
     assert_eq!(lost.total, 0, "{lost:?}");
     // Some have a record, too many for all to have one; the sum is exact all the same.
     let sampled = summary.sampled.clone().unwrap();
@@ -66,7 +67,8 @@ pub fn datagrams() {
 
     assert_eq!(server.stop(), Some(0));
     let replay = Server::start(&["--replay", path]);
-    assert_eq!(full_buffers(&replay.drop_summary()), dropped);
+    let replayed = full_buffers(&replay.drop_summary());
+    assert!(all_of_them.contains(&replayed), "{replayed} of {dropped}");
     assert_eq!(replay.stop(), Some(0));
 }
 
