@@ -1,7 +1,7 @@
 //! `docs/kernels.md`: which event each kernel and rung gives, from what the servers in the guests said. A run brings
 //! its own columns up to date and leaves the others as they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use serde_json::Value;
@@ -27,7 +27,8 @@ pub(super) struct Table {
     /// Events in the order in which they are shown.
     events: Vec<String>,
     cells: BTreeMap<(String, String), String>,
-    remarks: BTreeMap<(String, String), Vec<String>>,
+    /// The columns and events to which a remark applies.
+    remarks: BTreeMap<String, BTreeSet<(String, String)>>,
 }
 
 impl Table {
@@ -52,11 +53,14 @@ impl Table {
                 self.set(column, event, cell.clone());
             }
         }
-        for line in document.lines().filter_map(|line| line.strip_prefix("- ")) {
-            if let Some((place, remark)) = line.split_once(": ")
-                && let Some((column, event)) = place.split_once(", ")
+        let mut remark = "";
+        for line in document.lines() {
+            if let Some(next) = line.strip_prefix("- ") {
+                remark = next;
+            } else if let Some((column, events)) =
+                line.strip_prefix("  - ").and_then(|line| line.split_once(": "))
             {
-                self.remark(column, event, remark);
+                events.split(", ").for_each(|event| self.remark(column, event, remark));
             }
         }
     }
@@ -64,7 +68,10 @@ impl Table {
     /// Replaces a column by what a doctor said: its `events`.
     pub(super) fn replace(&mut self, column: &str, events: &Value) {
         self.cells.retain(|(of, _), _| of != column);
-        self.remarks.retain(|(of, _), _| of != column);
+        self.remarks.retain(|_, places| {
+            places.retain(|(of, _)| of != column);
+            !places.is_empty()
+        });
         for event in events.as_array().into_iter().flatten() {
             let text = |key: &str| event[key].as_str().unwrap_or_default();
             let mark = if text("check") == "passed" { " ✓" } else { "" };
@@ -95,7 +102,8 @@ impl Table {
 
     fn remark(&mut self, column: &str, event: &str, remark: &str) {
         if self.shows(column) {
-            self.remarks.entry((column.to_owned(), event.to_owned())).or_default().push(remark.to_owned());
+            let places = self.remarks.entry(remark.to_owned()).or_default();
+            places.insert((column.to_owned(), event.to_owned()));
         }
     }
 
@@ -113,10 +121,13 @@ impl Table {
             }
         }
         text.push_str("\nWhat is missing on the rung that was taken:\n\n");
-        for column in self.columns.iter().flatten() {
-            for event in &self.events {
-                for remark in self.remarks.get(&(column.clone(), event.clone())).into_iter().flatten() {
-                    let _ = writeln!(text, "- {column}, {event}: {remark}");
+        for (remark, places) in &self.remarks {
+            let _ = writeln!(text, "- {remark}");
+            for column in self.columns.iter().flatten() {
+                let applies = |event: &&String| places.contains(&(column.clone(), (*event).clone()));
+                let events: Vec<_> = self.events.iter().filter(applies).map(String::as_str).collect();
+                if !events.is_empty() {
+                    let _ = writeln!(text, "  - {column}: {}", events.join(", "));
                 }
             }
         }
@@ -150,7 +161,7 @@ mod tests {
     fn what_is_written_is_read_again() {
         let document = table().document();
         assert!(document.contains("| accept | kprobe ✓ | kprobe |\n| drop |  |  |\n"), "{document}");
-        assert!(document.contains("- 5.10 kprobe, accept: no: reasons\n"), "{document}");
+        assert!(document.contains("- no: reasons\n  - 5.10 kprobe: accept\n"), "{document}");
         let mut again = Table::new(table().columns);
         again.read(&document);
         assert_eq!(again.document(), document);
