@@ -67,13 +67,15 @@ impl Owner {
     }
 }
 
-/// Sockets are so many bytes apart at least (include/net/sock.h).
-const APART: u32 = 64;
+/// 2^64 divided by the golden ratio: the upper bits of a product with it differ for numbers that are evenly apart (Knuth, The Art
+/// of Computer Programming, vol. 3, §6.4).
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// The slot of a socket in [`LAST_CLOSED`].
+/// The slot of a socket in [`LAST_CLOSED`]. Sockets stand at the same few places of each slab: bits of the address alone would
+/// be the same for many of them.
 #[inline(always)]
 fn slot_of(socket: u64) -> u32 {
-    (socket / u64::from(APART)) as u32 & (CLOSED_SLOTS - 1)
+    (socket.wrapping_mul(GOLDEN) >> 32) as u32 >> (32 - CLOSED_SLOTS.trailing_zeros())
 }
 
 /// Remembers whose socket was just closed.

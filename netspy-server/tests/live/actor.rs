@@ -143,8 +143,8 @@ impl Talk {
             }
             End::PeerCloses | End::PeerResets => {
                 let errno = raw_errno(socket.read(&mut [0]).err());
-                // While the peer's socket becomes one in TIME_WAIT a FIN may find neither: a RST (seen once, on 6.1).
-                std::thread::sleep(Duration::from_millis(20));
+                // While the peer's socket becomes one in TIME_WAIT a FIN may find neither: a RST (seen on 5.10 and 6.1).
+                std::thread::sleep(Duration::from_millis(100));
                 errno
             }
         }
