@@ -12,6 +12,7 @@ use std::{
 };
 
 use listenfd::ListenFd;
+use rustix::net::listen;
 use thiserror::Error;
 
 use crate::cli::{Listen, Socket};
@@ -19,6 +20,9 @@ use crate::cli::{Listen, Socket};
 /// Members may use the UNIX socket.
 const GROUP: &str = "netspy";
 const GROUPS: &str = "/etc/group";
+/// Clients that wait to be let in, as far as `net.core.somaxconn` allows. The standard library asks for 128: of a crowd that comes
+/// at once many were dropped, and tried again a second later. On a socket that listens listen(2) changes just this.
+const WAITING: i32 = 4_096;
 
 /// Why a socket cannot be served on.
 #[derive(Debug, Error)]
@@ -136,10 +140,13 @@ fn check_reach(address: SocketAddr, has_tokens: bool) -> Result<(), DoorError> {
 
 fn bind(address: SocketAddr, has_tokens: bool) -> Result<TcpListener, DoorError> {
     check_reach(address, has_tokens)?;
-    TcpListener::bind(address).map_err(|error| match error.kind() {
+    let failed = |error: io::Error| match error.kind() {
         ErrorKind::AddrInUse => DoorError::InUse(address),
         _ => DoorError::System { place: address.to_string(), error },
-    })
+    };
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    listen(&listener, WAITING).map_err(|error| failed(error.into()))?;
+    Ok(listener)
 }
 
 /// A socket for root and the group: mode 0660.
@@ -154,6 +161,7 @@ fn bind_file(path: &Path) -> Result<(UnixListener, SocketFile), DoorError> {
     let bound = UnixListener::bind(path);
     rustix::process::umask(before);
     let (listener, file) = (bound.map_err(failed)?, SocketFile(path.to_owned()));
+    listen(&listener, WAITING).map_err(|error| failed(error.into()))?;
     if let Some(group) = group(&fs::read_to_string(GROUPS).unwrap_or_default(), GROUP) {
         // A user who is not in the group cannot give it the file: then it stays its own.
         if let Err(error) = chown(path, None, Some(group)) {
@@ -185,6 +193,8 @@ fn group(text: &str, name: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::{net::TcpStream, time::Duration};
+
     use super::*;
 
     #[test]
@@ -210,6 +220,27 @@ mod tests {
         fs::write(&path, "notes").unwrap();
         assert!(matches!(bind_file(&path), Err(DoorError::NoSocket(_))));
         assert_eq!(fs::read_to_string(&path).unwrap(), "notes");
+    }
+
+    #[test]
+    fn a_crowd_that_comes_at_once_is_let_in_line() {
+        const CROWD: usize = 400;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("netspy.sock");
+        let (_unix, _file) = bind_file(&path).unwrap();
+        let tcp = bind("127.0.0.1:0".parse().unwrap(), false).unwrap();
+        let address = tcp.local_addr().unwrap();
+        let kept: Vec<_> = (0..CROWD)
+            .map(|_| {
+                let by_file =
+                    socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+                by_file.set_nonblocking(true).unwrap(); // or a full line is waited for
+                by_file.connect(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
+                // A full line drops what comes, and nobody is let in meanwhile.
+                (by_file, TcpStream::connect_timeout(&address, Duration::from_millis(900)).unwrap())
+            })
+            .collect();
+        assert_eq!(kept.len(), CROWD);
     }
 
     #[test]
