@@ -35,10 +35,11 @@ impl Owner {
     /// [`Owner::of`], also for a socket that has just been closed: an abort is closed first, and sends its RST then.
     #[inline(always)]
     pub fn of_aborted(socket: u64) -> Self {
+        let ports = socket::ports(socket);
         if socket != 0
-            && let Some(closed) = LAST_CLOSED.get(slot_of(socket))
+            && let Some(closed) = LAST_CLOSED.get(slot_of(socket, ports))
             && closed.socket == socket
-            && closed.ports == socket::ports(socket)
+            && closed.ports == ports
         {
             let key = ConnectionKey { socket, started_ns: closed.started_ns };
             return Self { key, task: Some(&closed.owner), slot: Some(&raw const closed.socket) };
@@ -72,16 +73,19 @@ impl Owner {
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The slot of a socket in [`LAST_CLOSED`]. Sockets stand at the same few places of each slab: bits of the address alone would
-/// be the same for many of them.
+/// be the same for many of them. The two ends of a connection never share one, as their ports are swapped: an abort is told of
+/// when its RST was sent (`tcp_send_active_reset`, net/ipv4/tcp_output.c), and on the loopback that has closed its peer by then.
 #[inline(always)]
-fn slot_of(socket: u64) -> u32 {
-    (socket.wrapping_mul(GOLDEN) >> 32) as u32 >> (32 - CLOSED_SLOTS.trailing_zeros())
+fn slot_of(socket: u64, ports: u32) -> u32 {
+    let place = (socket.wrapping_mul(GOLDEN) >> 32) as u32 >> (32 - CLOSED_SLOTS.trailing_zeros());
+    let end = u32::from(ports >> 16 < ports & 0xffff);
+    place & !1 | end
 }
 
 /// Remembers whose socket was just closed.
 #[inline(always)]
 pub fn remember_closed(followed: &Followed) {
-    if let Some(closed) = LAST_CLOSED.get_ptr_mut(slot_of(followed.socket)) {
+    if let Some(closed) = LAST_CLOSED.get_ptr_mut(slot_of(followed.socket, followed.ports)) {
         // SAFETY: a slot in a map. Who reads it looks at the socket before and after.
         unsafe {
             (&raw mut (*closed).socket).write_volatile(0);

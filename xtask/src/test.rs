@@ -97,7 +97,6 @@ const PACKAGES: &[packages::Package] = &[
     packages::Package { debian: "gcc", provides: "cc" },
     packages::Package { debian: "libc6-dev", provides: "/usr/include/stdlib.h" },
     packages::Package { debian: "nftables", provides: "nft" },
-    packages::Package { debian: "iproute2", provides: "ip" },
 ];
 
 fn format(root: &Path) -> Result<()> {

@@ -120,15 +120,28 @@ pub fn drop_by_output_rule() {
     assert_eq!(found[0].netns, Some(actor.report.netns));
 }
 
+/// Without kprobes its port is known when the call returns: where a busy machine takes longer for that than a drop waits, it is
+/// nobody's.
 pub fn drop_by_input_rule() {
+    let is_in_time = |_| drop_on_its_way_in().attribution == "tuple";
+    assert!((0..3).any(is_in_time), "none of three drops has an owner");
+}
+
+fn drop_on_its_way_in() -> DropEvent {
     let mut part = acting("actor-in", "127.0.0.1:81");
     part.namespace = Some(drop_rule("input"));
     part.close_at_once = true;
     let actor = Actor::run(&part);
     only_connection(&actor, &part);
     let found = drops_between(actor.attempt().source.as_deref().unwrap(), &part.to);
-    assert_reason(&found[0], "NETFILTER_DROP", &["nf_hook_slow", "nft_do_chain", "nft_do_chain_inet"]);
-    assert_owner(&found[0], &actor, "tuple");
+    let dropped = found.into_iter().next().unwrap();
+    assert_reason(&dropped, "NETFILTER_DROP", &["nf_hook_slow", "nft_do_chain", "nft_do_chain_inet"]);
+    if dropped.attribution == "none" {
+        assert_eq!(dropped.pid, 0, "{dropped:#?}");
+    } else {
+        assert_owner(&dropped, &actor, "tuple");
+    }
+    dropped
 }
 
 /// A router, in a namespace of its own for some seconds, drops it as it leaves through another interface.
