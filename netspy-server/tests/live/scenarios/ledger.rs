@@ -49,6 +49,11 @@ fn equal_but_for_skips(done: u64, recorded: usize, lost: &Lost) -> Result<(), St
     equal(done, accounted - at(lost, "skipped").min(accounted.saturating_sub(done)), lost)
 }
 
+/// What needs many threads at once, or a fast one, is not lost at each try.
+fn provoked(lost: &Lost, place: &str) -> Result<(), String> {
+    if at(lost, place) > 0 { Ok(()) } else { Err(format!("nothing was lost at {place}: {lost:?}")) }
+}
+
 fn at(lost: &Lost, place: &str) -> u64 {
     lost.by_place.get(place).copied().unwrap_or(0)
 }
@@ -130,8 +135,8 @@ pub fn too_many_calls() {
         };
         std::thread::sleep(Duration::from_secs(3));
         let (events, lost) = server.connections_and_loss(Some(pid), None);
-        assert!(at(&lost, "inflight_full") > 0, "{lost:?}");
-        equal_but_for_skips(done, events.len(), &lost)
+        equal_but_for_skips(done, events.len(), &lost)?;
+        provoked(&lost, "inflight_full")
     });
 }
 
@@ -145,7 +150,6 @@ pub fn missed_returns() {
         std::thread::sleep(Duration::from_secs(3));
         let (events, lost) = server.connections_and_loss(Some(pid), None);
         let kprobes = server.health().programs.iter().any(|p| p.name == "connection" && p.rung == "kprobe");
-        assert_eq!(at(&lost, "return_missed") > 0, kprobes, "{lost:?}");
         let told = |event: &&ConnectionEvent| {
             (event.outcome.as_str(), event.stage.as_deref()) == ("failed", Some("bind"))
         };
@@ -153,7 +157,12 @@ pub fn missed_returns() {
         let untold: Vec<_> = events.iter().filter(|event| !told(event)).collect();
         assert!(untold.len() as u64 <= at(&lost, "skipped"), "{lost:?}: {untold:?}");
         assert!(untold.iter().all(|event| event.errno.is_none()), "{untold:?}");
-        equal_but_for_skips(24 * 10, events.len(), &lost)
+        equal_but_for_skips(24 * 10, events.len(), &lost)?;
+        if kprobes {
+            return provoked(&lost, "return_missed");
+        }
+        assert_eq!(at(&lost, "return_missed"), 0, "{lost:?}");
+        Ok(())
     });
 }
 
@@ -168,8 +177,8 @@ pub fn full_drops_ring() {
         server.signal(Signal::CONT);
         let summary = server.drop_summary();
         let lost = summary.lost.unwrap();
-        assert!(at(&lost, "drops_ring_full") > 0, "{lost:?}");
-        equal(done, summary.count - before + at(&lost, "skipped"), &summary.reasons)
+        equal(done, summary.count - before + at(&lost, "skipped"), &summary.reasons)?;
+        provoked(&lost, "drops_ring_full")
     });
 }
 
