@@ -230,7 +230,7 @@ mod tests {
         let (_unix, _file) = bind_file(&path).unwrap();
         let tcp = bind("127.0.0.1:0".parse().unwrap(), false).unwrap();
         let address = tcp.local_addr().unwrap();
-        let kept: Vec<_> = (0..CROWD)
+        let _kept: Vec<_> = (0..CROWD)
             .map(|_| {
                 let by_file =
                     socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
@@ -240,7 +240,6 @@ mod tests {
                 (by_file, TcpStream::connect_timeout(&address, Duration::from_millis(900)).unwrap())
             })
             .collect();
-        assert_eq!(kept.len(), CROWD);
     }
 
     #[test]

@@ -11,6 +11,9 @@ use crate::{
     server::{self, Server, drops},
 };
 
+/// How long a drop waits for its connection (docs/architecture.md).
+const DROP_PATIENCE_US: u64 = 20_000;
+
 /// Whether the running kernel gives drop reasons (5.17 and later): the scenarios then expect its name.
 pub fn kernel_gives_reasons() -> bool {
     !server::health().programs.iter().any(|program| program.note.contains("gives no drop reasons"))
@@ -120,8 +123,7 @@ pub fn drop_by_output_rule() {
     assert_eq!(found[0].netns, Some(actor.report.netns));
 }
 
-/// Without kprobes its port is known when the call returns: where a busy machine takes longer for that than a drop waits, it is
-/// nobody's.
+/// Its port is known when the call is over: only where a busy machine takes longer for that than a drop waits, it is nobody's.
 pub fn drop_by_input_rule() {
     let is_in_time = |_| drop_on_its_way_in().attribution == "tuple";
     assert!((0..3).any(is_in_time), "none of three drops has an owner");
@@ -137,6 +139,8 @@ fn drop_on_its_way_in() -> DropEvent {
     let dropped = found.into_iter().next().unwrap();
     assert_reason(&dropped, "NETFILTER_DROP", &["nf_hook_slow", "nft_do_chain", "nft_do_chain_inet"]);
     if dropped.attribution == "none" {
+        let took_us = actor.attempt().took_us.max(actor.attempt().lasted_us);
+        assert!(took_us > DROP_PATIENCE_US, "after {took_us} µs: {dropped:#?}");
         assert_eq!(dropped.pid, 0, "{dropped:#?}");
     } else {
         assert_owner(&dropped, &actor, "tuple");
