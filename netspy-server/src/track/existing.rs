@@ -26,12 +26,46 @@ pub(super) struct Existing {
     listed_ns: u64,
     /// Whether a listing has been told to its end.
     listed: bool,
-    /// Open connections whose beginning was seen, as they were when a listing began to be told.
-    expected: Option<HashMap<Key, LiveKey>>,
+    /// What was known when a listing began to be told.
+    expected: Option<Expected>,
     /// What was listed so far.
     seen: HashSet<Key>,
     /// Namespaces and remote ends of the attempts among it.
     connecting: HashSet<(u32, Endpoint)>,
+}
+
+/// An attempt is in the kernel's table, and is listed, right after it began; a busy machine may interrupt it in between. In ns.
+const TABLED_AFTER_NS: u64 = 100_000_000;
+
+/// What is known of a listed socket's connection.
+pub(super) enum Known {
+    Nothing,
+    Everything,
+    /// This attempt, whose outcome was lost: everything that happened before the listing has been told.
+    Attempt(LiveKey),
+}
+
+/// Connections that are not over and whose beginning was seen.
+struct Expected {
+    /// Those whose tuple is known.
+    all: HashMap<Key, LiveKey>,
+    /// Attempts whose source port is not known yet, by namespace and remote end.
+    attempts: HashMap<(u32, Endpoint), Vec<LiveKey>>,
+}
+
+impl Expected {
+    fn of(live: &BTreeMap<LiveKey, Live>) -> Self {
+        let all = live.iter().filter_map(|(at, live)| Some((key_of(&live.connection)?, *at))).collect();
+        let mut attempts: HashMap<_, Vec<_>> = HashMap::new();
+        for (at, Live { connection, .. }) in live {
+            if let (Outcome::Pending, None, Some(remote)) =
+                (connection.outcome, connection.source, connection.destination)
+            {
+                attempts.entry((connection.netns, remote.canonical())).or_default().push(*at);
+            }
+        }
+        Self { all, attempts }
+    }
 }
 
 impl Existing {
@@ -49,26 +83,43 @@ impl Existing {
         !self.listed
     }
 
-    /// Whether a listed socket's connection is known already.
-    pub(super) fn is_known(&mut self, live: &BTreeMap<LiveKey, Live>, socket: &ExistingSocket) -> bool {
+    /// What is known of a listed socket, which is this process's.
+    pub(super) fn known(
+        &mut self,
+        live: &BTreeMap<LiveKey, Live>,
+        socket: &ExistingSocket,
+        process: &Process,
+    ) -> Known {
         let (Some(local), Some(remote)) = (socket.local, socket.remote) else {
-            return false;
+            return Known::Nothing;
         };
-        let key = key(socket.netns, local, remote);
-        let expected = self.expected.get_or_insert_with(|| {
-            live.iter().filter_map(|(at, live)| Some((key_of(&live.connection)?, *at))).collect()
-        });
-        if socket.role == SocketRole::Connecting {
-            self.connecting.insert((socket.netns, remote.canonical()));
+        let (key, to) = (key(socket.netns, local, remote), (socket.netns, remote.canonical()));
+        let expected = self.expected.get_or_insert_with(|| Expected::of(live));
+        let mut at = expected.all.get(&key).copied();
+        let mut is_known = at.is_some() || self.connections.contains_key(&key);
+        match (socket.role, expected.attempts.get_mut(&to)) {
+            (SocketRole::Connecting, attempts) => {
+                self.connecting.insert(to);
+                (at, is_known) = (None, is_known || attempts.is_some());
+            }
+            (SocketRole::Outbound, Some(attempts)) if !is_known => {
+                let its =
+                    |at: &LiveKey| live.get(at).is_some_and(|it| it.connection.process.pid == process.pid);
+                at = attempts.iter().position(its).map(|place| attempts.remove(place));
+                is_known = at.is_some();
+            }
+            _ => {}
         }
-        let known = expected.contains_key(&key)
-            || self.connections.contains_key(&key)
-            // Its source port is not known yet.
-            || live.values().any(|live| is_pending_to(&live.connection, socket.netns, remote));
-        if known {
+        if is_known {
             self.seen.insert(key);
         }
-        known
+        match at {
+            Some(at) if live.get(&at).is_some_and(|it| it.connection.outcome == Outcome::Pending) => {
+                Known::Attempt(at)
+            }
+            _ if is_known => Known::Everything,
+            _ => Known::Nothing,
+        }
     }
 
     /// Takes out the connections and attempts that began before the listing and are not in it.
@@ -79,7 +130,10 @@ impl Existing {
         let is_over = |connection: &Connection| {
             let remote = connection.destination.map(|remote| (connection.netns, remote.canonical()));
             match connection.outcome {
-                Outcome::Pending => remote.is_some_and(|remote| !connecting.contains(&remote)),
+                Outcome::Pending => {
+                    monotonic_ns - connection.monotonic_ns > TABLED_AFTER_NS
+                        && remote.is_some_and(|remote| !connecting.contains(&remote))
+                }
                 _ => key_of(connection).is_some_and(|key| !seen.contains(&key)),
             }
         };
@@ -127,13 +181,6 @@ fn key_of(connection: &Connection) -> Option<Key> {
     };
     (i32::from(connection.protocol) == libc::IPPROTO_TCP).then_some(())?;
     Some(key(connection.netns, local?, remote?))
-}
-
-fn is_pending_to(connection: &Connection, netns: u32, remote: Endpoint) -> bool {
-    connection.outcome == Outcome::Pending
-        && connection.source.is_none()
-        && connection.netns == netns
-        && connection.destination.map(Endpoint::canonical) == Some(remote.canonical())
 }
 
 pub(super) fn connection(

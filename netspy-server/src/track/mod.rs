@@ -24,7 +24,7 @@ use crate::{
         LossPlace, Outcome, PacketDrop, Process, SocketRole, Stage, Traffic, errno_name,
     },
 };
-use existing::Existing;
+use existing::{Existing, Known};
 use flows::Flows;
 use tuples::Tuples;
 use unix::UnixSockets;
@@ -195,14 +195,17 @@ impl Tracker {
             return;
         }
         let unix = i32::from(socket.family) == libc::AF_UNIX;
-        let is_known = if unix {
-            // Later on each is told when it is connected.
-            !self.unix.is_new(socket) || !self.existing.is_first_listing()
+        let known = if !unix {
+            self.existing.known(&self.live, socket, &process)
+        } else if self.unix.is_new(socket) && self.existing.is_first_listing() {
+            Known::Nothing
         } else {
-            self.existing.is_known(&self.live, socket)
+            Known::Everything // later on each is told when it is connected
         };
-        if is_known || socket.role == SocketRole::Closing {
-            return;
+        match known {
+            Known::Nothing if socket.role != SocketRole::Closing => {}
+            Known::Nothing | Known::Everything => return,
+            Known::Attempt(at) => return self.succeeded(at, socket.local, batch),
         }
         let process = if process.pid == 0 && socket.role == SocketRole::Inbound {
             self.listener_of(socket.netns, socket.local).unwrap_or(process)
@@ -219,6 +222,15 @@ impl Tracker {
         } else {
             self.existing.insert(monotonic_ns, socket, live);
         }
+    }
+
+    /// An attempt whose outcome was lost has led to a connection, since when is not known.
+    fn succeeded(&mut self, at: (u64, u64), local: Option<Endpoint>, batch: &mut Batch) {
+        let Some(live) = self.live.get_mut(&at) else { return };
+        live.connection.source = local;
+        live.connection.outcome = Outcome::Established { latency_ns: 0 };
+        self.tuples.remember(&live.connection, u64::MAX);
+        put(batch, &live.connection, &mut live.row);
     }
 
     /// The sockets that there were at `monotonic_ns` have all been told: connections that are not among them are
@@ -301,8 +313,9 @@ impl Tracker {
         // One from before the programs that was not listed either is nobody's loss.
         let Some(mut live) = known else { return key.started_ns == 0 };
         let connection = &mut live.connection;
-        if connection.outcome == Outcome::Pending {
-            // The record of its outcome was lost, and counted.
+        let is_outcome_lost =
+            matches!(connection.outcome, Outcome::Pending | Outcome::Established { latency_ns: 0 });
+        if is_outcome_lost && connection.direction == Direction::Outbound && key.started_ns != 0 {
             let latency_ns = established_ns.saturating_sub(key.started_ns);
             connection.outcome = Outcome::Established { latency_ns };
             connection.source = close.ends.source;

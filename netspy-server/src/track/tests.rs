@@ -40,6 +40,22 @@ fn outcome(started_ns: u64, time_ns: u64, errno: u32) -> RawOutcome {
     RawOutcome { time_ns, key: key(started_ns), ends: ends(4000, 80), established: errno == 0, errno }
 }
 
+fn close(started_ns: u64, established_ns: u64, time_ns: u64) -> RawClose {
+    RawClose {
+        time_ns,
+        key: key(started_ns),
+        ends: ends(4000, 80),
+        established_ns,
+        bytes_sent: 0,
+        bytes_received: 0,
+        srtt_us: 0,
+        retransmits: 0,
+        closer: closer::LOCAL,
+        errno: 0,
+        netns: 1,
+    }
+}
+
 fn dropped(time_ns: u64, ends: Ends, netns: u32) -> RawDrop {
     RawDrop {
         time_ns,
@@ -128,6 +144,7 @@ fn a_reused_tuple_belongs_to_the_newer_process() {
     assert_eq!(drop_owner(&mut tracker, &dropped(6 * MS, ends(4000, 80), 1)), Some(8));
 }
 
+/// Lists connections of process 7.
 fn listed(tracker: &mut Tracker, at_ns: u64, sources: &[u16]) -> Vec<Connection> {
     let mut batch = Batch::default();
     for source in sources {
@@ -146,7 +163,7 @@ fn listed(tracker: &mut Tracker, at_ns: u64, sources: &[u16]) -> Vec<Connection>
             backlog: None,
             backlog_limit: None,
         };
-        tracker.existing(at_ns, &socket, Arc::default(), &mut batch);
+        tracker.existing(at_ns, &socket, process_of(&attempt(7, 0, *source)), &mut batch);
     }
     tracker.listed(at_ns, &mut batch);
     batch.connections
@@ -163,18 +180,35 @@ fn what_a_listing_does_not_name_is_over_and_what_nobody_knew_is_found() {
     let mut tracker = Tracker::new();
     established(&mut tracker, MS, 4000);
     established(&mut tracker, 2 * MS, 4001);
-    begin(&mut tracker, &attempt(7, 3 * MS, 0), &mut Batch::default());
-    established(&mut tracker, 9 * MS, 4003);
-    let rows = listed(&mut tracker, 5 * MS, &[4001, 4002]);
+    // Another process's: the connection that is listed is not of this attempt, which is over, as nothing waits for an answer.
+    begin(&mut tracker, &attempt(8, 3 * MS, 0), &mut Batch::default());
+    established(&mut tracker, 900 * MS, 4003);
+    begin(&mut tracker, &attempt(9, 450 * MS, 0), &mut Batch::default()); // on its way into the kernel's table
+    let rows = listed(&mut tracker, 500 * MS, &[4001, 4002]);
     let seen: Vec<_> = rows.iter().map(|row| (row.source, row.found, row.close.map(|c| c.ending))).collect();
-    // 4002 might be the pending attempt's, which has no port yet.
-    // The attempt is over too: nothing waits for an answer from there.
-    assert_eq!(seen, [(Some(end(4000)), false, Some(Ending::Unseen)), (None, false, Some(Ending::Unseen))]);
-    let rows = listed(&mut tracker, 7 * MS, &[4001, 4002]);
-    let seen: Vec<_> = rows.iter().map(|row| (row.source, row.found, row.close)).collect();
-    assert_eq!(seen, [(Some(end(4002)), true, None)]);
-    let rows = listed(&mut tracker, 8 * MS, &[4001]);
-    assert_eq!(rows[0].close.map(|close| (close.ending, close.after_ns)), Some((Ending::Unseen, MS)));
+    let over = Some(Ending::Unseen);
+    assert_eq!(seen, [(Some(end(4002)), true, None), (Some(end(4000)), false, over), (None, false, over)]);
+    assert_eq!(listed(&mut tracker, 520 * MS, &[4001, 4002]), []);
+    assert_eq!(listed(&mut tracker, 700 * MS, &[4001, 4002]).len(), 1); // the last attempt
+    let rows = listed(&mut tracker, 800 * MS, &[4001]);
+    assert_eq!(rows[0].close.map(|close| (close.ending, close.after_ns)), Some((Ending::Unseen, 300 * MS)));
+}
+
+#[test]
+fn a_listed_connection_is_the_attempt_of_its_process_whose_outcome_was_lost() {
+    // Its port is known from the beginning with kprobes, and without them not at all.
+    for port in [4000, 0] {
+        let mut tracker = Tracker::new();
+        begin(&mut tracker, &attempt(7, MS, port), &mut Batch::default());
+        let rows = listed(&mut tracker, 5 * MS, &[4000]);
+        let seen: Vec<_> = rows.iter().map(|row| (row.source, row.outcome, row.found, row.close)).collect();
+        assert_eq!(seen, [(Some(end(4000)), Outcome::Established { latency_ns: 0 }, false, None)]);
+        assert_eq!(listed(&mut tracker, 6 * MS, &[4000]), []);
+
+        let mut batch = Batch::default();
+        assert!(tracker.close(&close(MS, 3 * MS, 7 * MS), &mut batch));
+        assert_eq!(batch.connections[0].outcome, Outcome::Established { latency_ns: 2 * MS });
+    }
 }
 
 fn unix_connected(tracker: &mut Tracker, inode: u64, started_ns: u64, watched: bool, batch: &mut Batch) {

@@ -13,7 +13,10 @@ mod trouble;
 mod unix;
 mod whole_server;
 
-use std::net::{TcpListener, UdpSocket};
+use std::{
+    net::{SocketAddr, TcpListener, UdpSocket},
+    thread,
+};
 
 use netspy_api::ConnectionEvent;
 
@@ -140,6 +143,16 @@ fn closed_port(any: &str) -> String {
     }
 }
 
+/// Where this process lets in a crowd, and hangs up. The standard library's queue of 128 would overflow: some would try
+/// again a second later.
+fn open_door() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    rustix::net::listen(&listener, 4_096).unwrap();
+    let at = listener.local_addr().unwrap();
+    thread::spawn(move || while listener.accept().is_ok() {});
+    at
+}
+
 /// A part that connects to `to`. Starting it makes sure that the server is already watching.
 fn acting(name: &str, to: &str) -> Part {
     rung();
@@ -172,8 +185,8 @@ fn check(event: &ConnectionEvent, actor: &Actor, part: &Part, attempt: &Attempt)
     assert_eq!(event.exe.as_deref(), std::env::current_exe().unwrap().to_str());
     assert!(event.cmdline.as_deref().unwrap().contains("act-"), "{:?}", event.cmdline);
     assert_eq!(event.parents[0].pid, std::process::id());
-    let to: std::net::SocketAddr = part.to.parse().unwrap();
-    assert_eq!(event.destination, std::net::SocketAddr::new(to.ip().to_canonical(), to.port()).to_string());
+    let to: SocketAddr = part.to.parse().unwrap();
+    assert_eq!(event.destination, SocketAddr::new(to.ip().to_canonical(), to.port()).to_string());
     assert_eq!(event.destination_port, to.port());
     assert_eq!(event.protocol, "TCP");
     assert_eq!(event.direction, "outbound");

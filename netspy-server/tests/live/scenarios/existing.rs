@@ -10,6 +10,7 @@ use std::{
 
 use netspy_api::ConnectionEvent;
 
+use super::open_door;
 use crate::{
     actor::{Actor, Part},
     server::Server,
@@ -109,22 +110,21 @@ pub fn unix_connections() {
 /// The server sleeps while more happens than the rings hold: afterwards what is over is not shown as open, and
 /// what is open is known, though the records of both were lost.
 pub fn after_a_loss() {
+    const PATIENCE: Duration = Duration::from_secs(20);
     let server = Server::start(&[]);
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let at = listener.local_addr().unwrap();
-    thread::spawn(move || while listener.accept().is_ok() {});
-    let holding = Part { name: "actor-holds".into(), to: at.to_string(), hold: true, ..Part::default() };
+    let to = open_door().to_string();
+    let holding = Part { name: "actor-holds".into(), to: to.clone(), hold: true, ..Part::default() };
     let before = Actor::run(&holding);
     assert_eq!(server.connections(Some(before.report.pid), None).len(), 1);
     server.signal(rustix::process::Signal::STOP);
-    let part = Part { name: "actor-flood".into(), to: at.to_string(), times: 13_000, ..Part::default() };
+    let part = Part { name: "actor-flood".into(), to, times: 13_000, ..Part::default() };
     let flood = Actor::run(&Part { hang_up: true, ..part });
     let during = Actor::run(&holding);
     server.go_on();
     let lost = server.summary("actor-flood").lost.unwrap();
     assert!(lost.total > 0, "the ring never filled");
 
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + PATIENCE;
     let of_flood = loop {
         let (mut events, _) = server.connections_and_loss(Some(flood.report.pid), None);
         events.retain(|event| event.ending.is_none());
@@ -135,6 +135,7 @@ pub fn after_a_loss() {
     };
     assert_eq!(of_flood, [], "shown as open though it is over");
     for (holder, found) in [(before, false), (during, true)] {
+        let deadline = Instant::now() + PATIENCE;
         // What is open is looked for once the loss is noticed, up to a second later.
         let open = loop {
             let (open, _) = server.connections_and_loss(Some(holder.report.pid), None);

@@ -11,7 +11,7 @@ use std::{
 use netspy_api::ConnectionEvent;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{acting, assert_established, check, drop_rule};
+use super::{acting, assert_established, check, drop_rule, open_door};
 use crate::{
     actor::{Actor, End, Part, Talk},
     server::{Server, connections_of},
@@ -218,11 +218,8 @@ pub fn ten_thousand() {
     const PROCESSES: usize = 50;
     const EACH: usize = 200;
     let server = Server::start(&[]);
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut part = Part { name: "actor-many".to_owned(), ..Part::default() };
-    part.to = listener.local_addr().unwrap().to_string();
+    let mut part = Part { name: "actor-many".to_owned(), to: open_door().to_string(), ..Part::default() };
     (part.times, part.hang_up, part.short_lived) = (EACH, true, true);
-    thread::spawn(move || while listener.accept().is_ok() {});
     let started: Vec<_> = (0..PROCESSES).map(|_| Actor::start(&part)).collect();
     let actors: Vec<_> = started.into_iter().map(super::super::actor::Started::wait).collect();
     let (mut recorded, mut lost) = (0, 0);
