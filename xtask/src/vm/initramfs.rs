@@ -85,6 +85,8 @@ fn init_script(inserted: &[String], plan: &Plan) -> String {
     let [begin, exit] = [serial::BEGIN, serial::EXIT];
     let insert: Vec<String> = inserted.iter().map(|name| format!("insmod /modules/{name}\n")).collect();
     let scenario = &plan.scenario;
+    let repeat =
+        if plan.repeat.get() > 1 { format!("NETSPY_REPEAT={} ", plan.repeat) } else { String::new() };
     let run: Vec<String> = plan
         .rungs
         .iter()
@@ -92,7 +94,7 @@ fn init_script(inserted: &[String], plan: &Plan) -> String {
         .map(|(at, rung)| {
             let other = if plan.once && at > 0 { "NETSPY_OTHER_RUNG=1 " } else { "" };
             format!(
-                "echo; echo '{begin} {rung}'\nNETSPY_RUNG={rung} {other}/scenarios {scenario} --test-threads=1 </dev/null\n\
+                "echo; echo '{begin} {rung}'\nNETSPY_RUNG={rung} {repeat}{other}/scenarios {scenario} --test-threads=1 </dev/null\n\
                  code=$?; echo; echo \"{exit} {rung} $code\"\n"
             )
         })
@@ -157,12 +159,14 @@ mod tests {
             architecture: Architecture::X86_64,
             rungs: vec![Rung::Kprobe, Rung::Tracepoint],
             scenario: "a_word".to_owned(),
+            repeat: std::num::NonZeroUsize::MIN,
             once: true,
         };
         let script = init_script(&["nfnetlink.ko".to_owned()], &plan);
         assert_eq!(script.matches("/scenarios").count(), 3, "each rung, and lockdown");
         assert!(script.contains("NETSPY_RUNG=kprobe /scenarios"));
         assert!(script.contains("NETSPY_RUNG=tracepoint NETSPY_OTHER_RUNG=1 /scenarios"));
+        assert!(!script.contains("NETSPY_REPEAT"));
         assert!(script.contains("insmod /modules/nfnetlink.ko\n"));
         assert!(script.ends_with("poweroff -f\n"));
         assert!(!script.contains("tracefs") && !script.contains("debugfs"));

@@ -18,6 +18,7 @@ pub(crate) mod userland;
 use std::collections::VecDeque;
 use std::fmt;
 use std::fs;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -82,6 +83,9 @@ pub(crate) struct Arguments {
     /// Only scenarios whose name contains this
     #[arg(long, value_name = "WORD", default_value = "")]
     scenario: String,
+    /// Run each scenario that often, without the second try that it has otherwise: finds what fails once in a while
+    #[arg(long, value_name = "TIMES", default_value = "1", requires = "scenario")]
+    repeat: NonZeroUsize,
     /// Run what does not depend on the rung once on each kernel, not on each of its rungs
     #[arg(long)]
     once: bool,
@@ -98,6 +102,7 @@ impl Arguments {
             kernels: Vec::new(),
             rungs: Vec::new(),
             scenario: String::new(),
+            repeat: NonZeroUsize::MIN,
             once: true,
             write: false,
         }
@@ -135,11 +140,15 @@ pub(crate) fn job(arguments: &Arguments) -> Result<()> {
         if at % 2 == 1 {
             rungs.reverse(); // what is run once is run on both of them, on one kernel or the other
         }
-        Plan { series, architecture, rungs, scenario: arguments.scenario.clone(), once: arguments.once }
+        let scenario = arguments.scenario.clone();
+        Plan { series, architecture, rungs, scenario, repeat: arguments.repeat, once: arguments.once }
     };
     let outcomes = boot_all(&root, &programs, kernels.into_iter().enumerate().map(plan).collect());
     // What the guests offer does not depend on whether a scenario failed.
     let updated = update_table(&root, &outcomes, arguments.write);
+    for again in outcomes.iter().flat_map(|outcome| &outcome.second_tries) {
+        println!("second try: {again}");
+    }
     let failures: Vec<&str> =
         outcomes.iter().flat_map(|outcome| &outcome.failures).map(String::as_str).collect();
     if !failures.is_empty() {
@@ -161,6 +170,8 @@ struct Plan {
     rungs: Vec<Rung>,
     /// Part of the names of the scenarios that it runs; empty for all.
     scenario: String,
+    /// How often each of them runs.
+    repeat: NonZeroUsize,
     /// Leave out on the second rung what does not depend on it.
     once: bool,
 }
@@ -199,6 +210,8 @@ fn column(architecture: Architecture, series: &Series, part: &str) -> String {
 struct Outcome {
     /// One line each.
     failures: Vec<String>,
+    /// Scenarios that did not pass at their first try, one line each.
+    second_tries: Vec<String>,
     /// A column's name in the table, and the events that the doctor reported.
     columns: Vec<(String, serde_json::Value)>,
 }
@@ -244,6 +257,7 @@ fn boot_one(root: &Path, programs: &Programs, plan: &Plan) -> Outcome {
     };
     for part in plan.rungs.iter().map(Rung::to_string).chain([LOCKDOWN.to_owned()]) {
         let name = column(plan.architecture, series, &part);
+        outcome.second_tries.extend(transcript.second_tries(&part).map(|which| format!("{name}: {which}")));
         match transcript.outcome(&part) {
             Ok(passed) => println!("{name}: ok, {passed} passed (boot of {seconds:.1} s)"),
             Err(reason) => outcome.failures.push(format!("{name}: {reason}")),

@@ -8,6 +8,9 @@ pub(super) const EXIT: &str = "NETSPY-VM-EXIT";
 /// Printed by a scenario before what its server's doctor says about the events, as JSON.
 const EVENTS: &str = "NETSPY-EVENTS ";
 
+/// Printed before a scenario that has another try, followed by its name and why.
+const SECOND_TRY: &str = "NETSPY-SECOND-TRY ";
+
 /// What one boot has said so far.
 #[derive(Default)]
 pub(super) struct Transcript {
@@ -47,7 +50,10 @@ impl Transcript {
         match (*code, failed, passed) {
             (0, 0, 0) => Err("exit code 0, but no test ran".to_owned()),
             (0, 0, _) => Ok(passed),
-            (code, failed, passed) => Err(format!("exit code {code}, {passed} passed, {failed} failed")),
+            (code, failed, passed) => {
+                let which: String = self.failures(rung).collect();
+                Err(format!("exit code {code}, {passed} passed, {failed} failed{which}"))
+            }
         }
     }
 }
@@ -56,6 +62,20 @@ impl Transcript {
     /// What the doctor said about the events on this rung.
     pub(super) fn events(&self, rung: &str) -> Option<serde_json::Value> {
         self.lines_of(rung).find_map(|line| serde_json::from_str(line.strip_prefix(EVENTS)?).ok())
+    }
+
+    /// Scenarios that had a second try, and why.
+    pub(super) fn second_tries(&self, rung: &str) -> impl Iterator<Item = &str> {
+        self.lines_of(rung).filter_map(|line| line.strip_prefix(SECOND_TRY))
+    }
+
+    /// Scenarios that failed, each on a line of its own with the first line of its reason.
+    fn failures(&self, rung: &str) -> impl Iterator<Item = String> {
+        let name = |line: &str| Some(line.strip_prefix("---- ")?.strip_suffix(" ----")?.to_owned());
+        let reasons = self.lines_of(rung).skip(1);
+        self.lines_of(rung)
+            .zip(reasons)
+            .filter_map(move |(line, reason)| Some(format!("\n        {}: {reason}", name(line)?)))
     }
 
     fn lines_of(&self, rung: &str) -> impl Iterator<Item = &str> {
@@ -106,11 +126,15 @@ mod tests {
     #[test]
     fn results_belong_to_their_rung() {
         let boot = transcript(&format!(
-            "{BEGIN} kprobe\n{OK}\n{EXIT} kprobe 0\n{BEGIN} tracepoint\ntest result: FAILED. 2 passed; 1 failed; 0 \
-             ignored\n{EXIT} tracepoint 101"
+            "{BEGIN} kprobe\n{OK}\n{EXIT} kprobe 0\n{BEGIN} tracepoint\n{SECOND_TRY}a: why\n\
+             ---- b ----\ntest panicked: c\nmore of it\n\
+             test result: FAILED. 2 passed; 1 failed; 0 ignored\n{EXIT} tracepoint 101"
         ));
         assert_eq!(boot.outcome("kprobe"), Ok(3));
-        assert_eq!(boot.outcome("tracepoint"), Err("exit code 101, 2 passed, 1 failed".to_owned()));
+        let failed = "exit code 101, 2 passed, 1 failed\n        b: test panicked: c";
+        assert_eq!(boot.outcome("tracepoint"), Err(failed.to_owned()));
+        assert_eq!(boot.second_tries("tracepoint").collect::<Vec<_>>(), ["a: why"]);
+        assert_eq!(boot.second_tries("kprobe").count(), 0);
     }
 
     #[test]
