@@ -84,9 +84,7 @@ pub(super) fn perform() -> Result<Deeds, String> {
     let exchange = exchange(loopback).map_err(on("a connection"))?;
     let mut refused = vec![refused(loopback).map_err(on("a connection to a closed port"))?];
     refused.extend(self::refused(SocketAddr::from((Ipv6Addr::LOCALHOST, 0))).ok());
-    // A broadcast address has no route for TCP, whatever the routes are (`tcp_v4_connect`).
-    let broadcast = SocketAddr::from((Ipv4Addr::new(127, 255, 255, 255), 9));
-    let at_once = failure(broadcast, None).map_err(on("a connection to a broadcast address"))?;
+    let at_once = at_once(loopback).map_err(on("a connection to a broadcast address"))?;
     let datagram = datagram(loopback).map_err(on("a datagram"))?;
     Ok(Deeds { me, exchange, refused, at_once, datagram })
 }
@@ -170,6 +168,13 @@ fn refused(on: SocketAddr) -> io::Result<Failure> {
     Err(io::Error::from_raw_os_error(failure.errno.cast_signed()))
 }
 
+/// A broadcast address has no route for TCP, whatever the routes are (`tcp_v4_connect`). The port is one that nobody else has
+/// meanwhile: another server that starts must not be taken for this one.
+fn at_once(on: SocketAddr) -> io::Result<Failure> {
+    let own = client(on, Some(on))?;
+    failure((Ipv4Addr::new(127, 255, 255, 255), own.local_addr()?.port()).into(), None)
+}
+
 fn failure(destination: SocketAddr, bound: Option<SocketAddr>) -> io::Result<Failure> {
     let client = client(destination, bound)?;
     let source = bound.map(|_| client.local_addr()).transpose()?;
@@ -206,6 +211,8 @@ mod tests {
         let deeds = perform().unwrap();
         assert_eq!(deeds.refused[0].errno, libc::ECONNREFUSED.unsigned_abs());
         assert_eq!(deeds.at_once.errno, libc::ENETUNREACH.unsigned_abs());
+        let _taken = TcpListener::bind((Ipv4Addr::LOCALHOST, deeds.at_once.destination.port()));
+        assert_ne!(deeds.at_once.destination, perform().unwrap().at_once.destination, "another server's");
         assert_ne!(deeds.exchange.client.port(), 0);
         assert_ne!(deeds.datagram.source.port(), deeds.datagram.destination.port());
     }

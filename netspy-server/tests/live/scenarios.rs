@@ -124,6 +124,7 @@ pub const ON_ANY_RUNG: &[(&str, fn())] = &[
     ("a_recording_replays_to_the_same_answers", whole_server::recording),
     ("a_flood_of_drops_is_counted_to_the_last_one", floods::datagrams),
     ("a_flood_of_resets_is_counted_to_the_last_one", floods::resets),
+    ("servers_that_start_at_once_check_what_they_did_themselves", failures::several_at_once),
     ("without_types_it_says_so", failures::no_types),
     ("damaged_types_are_refused", failures::damaged_types),
     ("wrong_types_are_noticed", failures::wrong_types),
