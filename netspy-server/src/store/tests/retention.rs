@@ -85,7 +85,7 @@ fn the_file_stays_below_its_size_and_sums_stay_exact() {
     let keep = Keep { bytes: 4 << 20, ..Keep::default() };
     let (mut sink, history) = open(&path, keep).unwrap();
     let rows = write_rows(&mut sink, 60_000);
-    let size = std::fs::metadata(&path).unwrap().len();
+    let size = history.size_bytes().unwrap();
     assert!(size <= keep.bytes && size > keep.bytes / 2, "{size} bytes");
     let left = history.connections(&ALL, 100).unwrap();
     assert!((10_000..50_000).contains(&left.total), "{} rows left", left.total);
@@ -123,9 +123,11 @@ fn the_file_stays_below_its_size_and_sums_stay_exact() {
     for n in 60_000..60_200 {
         write_connections(&mut sink, &[row(n)]);
     }
-    let size = std::fs::metadata(&path).unwrap().len();
-    assert!(size <= keep.bytes, "{size} bytes");
     assert_eq!(history.connections(&ALL, 1).unwrap().rows[0], row(60_199));
+    // A thread copies the log into the file, as slowly as the disk is. Whoever is the last to close it copies the rest.
+    drop((sink, history, file));
+    let size = std::fs::metadata(&path).unwrap().len();
+    assert!(size <= keep.bytes && size > keep.bytes / 4, "{size} bytes");
 }
 
 #[test]
