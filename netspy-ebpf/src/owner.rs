@@ -73,8 +73,9 @@ impl Owner {
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The slot of a socket in [`LAST_CLOSED`]. Sockets stand at the same few places of each slab: bits of the address alone would
-/// be the same for many of them. The two ends of a connection share none, as their ports are swapped (only where both ports are the same number they may): an abort is told of
-/// when its RST was sent (`tcp_send_active_reset`, net/ipv4/tcp_output.c), and on the loopback that has closed its peer by then.
+/// be the same for many of them. The two ends of a connection share none, as their ports are swapped, unless both are the same
+/// number: an abort is told of when its RST was sent (`tcp_send_active_reset`, net/ipv4/tcp_output.c), and on the loopback that
+/// has closed its peer by then.
 #[inline(always)]
 fn slot_of(socket: u64, ports: u32) -> u32 {
     let place = (socket.wrapping_mul(GOLDEN) >> 32) as u32 >> (32 - CLOSED_SLOTS.trailing_zeros());

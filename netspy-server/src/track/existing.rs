@@ -34,9 +34,6 @@ pub(super) struct Existing {
     connecting: HashSet<(u32, Endpoint)>,
 }
 
-/// An attempt is in the kernel's table, and is listed, right after it began; a busy machine may interrupt it in between. In ns.
-const TABLED_AFTER_NS: u64 = 100_000_000;
-
 /// What is known of a listed socket's connection.
 pub(super) enum Known {
     Nothing,
@@ -130,10 +127,7 @@ impl Existing {
         let is_over = |connection: &Connection| {
             let remote = connection.destination.map(|remote| (connection.netns, remote.canonical()));
             match connection.outcome {
-                Outcome::Pending => {
-                    monotonic_ns - connection.monotonic_ns > TABLED_AFTER_NS
-                        && remote.is_some_and(|remote| !connecting.contains(&remote))
-                }
+                Outcome::Pending => remote.is_some_and(|remote| !connecting.contains(&remote)),
                 _ => key_of(connection).is_some_and(|key| !seen.contains(&key)),
             }
         };

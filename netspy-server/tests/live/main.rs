@@ -63,7 +63,7 @@ fn main() -> ExitCode {
     };
     let repeat = std::env::var("NETSPY_REPEAT").map_or(1, |times| times.parse().unwrap());
     let trials = table.repeat(repeat).into_iter().map(|(name, scenario)| {
-        let body = move || if repeat == 1 { undisturbed(name, scenario) } else { scenario() };
+        let body = move || if repeat == 1 { undisturbed_by_skips(name, scenario) } else { scenario() };
         Trial::test(name, move || {
             body();
             Ok(())
@@ -80,21 +80,15 @@ fn main() -> ExitCode {
 }
 
 /// Where tasks are many and processors slow, the kernel skips a program now and then, and says so in the ledger: what a
-/// scenario then misses is nobody's mistake, and it has another try. In a guest it has one without that, too: 5.10 does not
-/// say that it skipped something, and an emulated processor may stand still while something waits.
-fn undisturbed(name: &str, scenario: fn()) {
+/// scenario then misses is nobody's mistake. It has another try, but only then.
+fn undisturbed_by_skips(name: &str, scenario: fn()) {
     const TRIES: usize = 3;
-    let mut spare = usize::from(std::env::var_os("NETSPY_RUNG").is_some());
     for again in 1..=TRIES {
         let skipped = server::skipped();
         let Err(failure) = std::panic::catch_unwind(scenario) else { return };
-        let is_explained = server::skipped() > skipped;
-        if again == TRIES || !is_explained && spare == 0 {
+        if again == TRIES || server::skipped() == skipped {
             std::panic::resume_unwind(failure);
         }
-        spare -= usize::from(!is_explained);
-        let why =
-            if is_explained { "the kernel skipped a program meanwhile" } else { "unexplained, and above" };
-        println!("\n{SECOND_TRY} {name}: {why}");
+        println!("\n{SECOND_TRY} {name}: the kernel skipped a program meanwhile");
     }
 }
