@@ -1,6 +1,7 @@
 //! The processes that are watched: this test binary again, told what to do. Each reports what it saw itself.
 
 mod datagrams;
+mod talk;
 mod unix;
 
 use std::{
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 pub use datagrams::{Counters, Datagrams, echo};
+pub use talk::{End, Talk};
 pub use unix::Unix;
 
 /// What an actor is told, as its one argument.
@@ -68,87 +70,6 @@ pub struct Part {
     pub mptcp: bool,
     /// Send the first bytes with the SYN (`MSG_FASTOPEN`).
     pub fast_open: bool,
-}
-
-/// A conversation over a connection; the peer does the mirror image of it.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Talk {
-    /// Bytes that the connecting end sends first.
-    pub send: usize,
-    /// Bytes that it then receives.
-    pub receive: usize,
-    /// Shell command between the two.
-    pub meanwhile: Option<String>,
-    /// Milliseconds that both wait before the end.
-    pub pause_ms: u64,
-    /// How it ends.
-    pub end: End,
-}
-
-/// Who ends a conversation, and how.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum End {
-    /// The connecting end closes first.
-    #[default]
-    Close,
-    /// The accepting end closes first.
-    PeerCloses,
-    /// The connecting end resets (`SO_LINGER` of 0 s).
-    Reset,
-    /// The accepting end resets.
-    PeerResets,
-    /// Whatever is sent is not answered any more (`TCP_USER_TIMEOUT`).
-    Timeout,
-}
-
-impl Talk {
-    /// The accepting end's part; returns when its socket is closed.
-    pub fn answer(&self, mut socket: std::net::TcpStream) {
-        let mut received = vec![0; self.send];
-        socket.read_exact(&mut received).unwrap();
-        socket.write_all(&vec![7; self.receive]).unwrap();
-        std::thread::sleep(Duration::from_millis(self.pause_ms));
-        match self.end {
-            End::PeerCloses => {}
-            End::PeerResets => socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO)).unwrap(),
-            End::Timeout => std::thread::sleep(Duration::from_secs(3)),
-            End::Close | End::Reset => {
-                let _ = socket.read(&mut [0]);
-            }
-        }
-    }
-
-    /// The connecting end's part; the error that it ended with.
-    fn begin(&self, socket: &Socket) -> i32 {
-        let mut socket = socket;
-        if self.end == End::Timeout {
-            socket.set_tcp_user_timeout(Some(Duration::from_millis(500))).unwrap();
-        }
-        socket.write_all(&vec![7; self.send]).unwrap();
-        let mut received = vec![0; self.receive];
-        socket.read_exact(&mut received).unwrap();
-        std::thread::sleep(Duration::from_millis(self.pause_ms));
-        if let Some(command) = &self.meanwhile {
-            assert!(Command::new("sh").args(["-c", command]).status().unwrap().success(), "{command}");
-        }
-        match self.end {
-            End::Close => 0,
-            End::Reset => {
-                socket.set_linger(Some(Duration::ZERO)).unwrap();
-                0
-            }
-            End::Timeout => {
-                socket.write_all(b"hello?").unwrap();
-                raw_errno(socket.read(&mut [0]).err())
-            }
-            End::PeerCloses | End::PeerResets => {
-                let errno = raw_errno(socket.read(&mut [0]).err());
-                // While the peer's socket becomes one in TIME_WAIT a FIN may find neither: a RST (seen on 5.10 and 6.1).
-                std::thread::sleep(Duration::from_millis(100));
-                errno
-            }
-        }
-    }
 }
 
 /// What an actor saw.
