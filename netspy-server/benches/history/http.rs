@@ -10,7 +10,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
 use netspy_server::access::{self, Door};
 use netspy_server::domain::{Clock, ExistingSocket, HistoryError, ProgramCost, Programs, Sockets};
-use netspy_server::http::{ApiState, router};
+use netspy_server::http::{Api, ApiState};
 use netspy_server::store::{SqliteHistory, SqliteSink};
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
@@ -89,7 +89,7 @@ fn serve(runtime: &Runtime, history: SqliteHistory, running: &Running) -> Socket
     runtime.spawn(async move {
         // Whoever drops the sender says stop: it lives as long as the runtime.
         let (_go_on, stopped) = tokio::sync::watch::channel(false);
-        access::serve(vec![Door::Tcp(listener)], router(state), None, stopped).await.unwrap();
+        access::serve(vec![Door::Tcp(listener)], Api::of(state), None, stopped).await.unwrap();
     });
     address
 }

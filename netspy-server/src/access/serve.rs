@@ -8,14 +8,13 @@
 //! | answers at a time, `ANSWERS` | memory; see `gate` |
 //! | an answer is taken, see `pace`, and `SENDING` bytes of it wait in the kernel | memory and a turn are held for it |
 
-use std::{io, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
-use axum::{Router, middleware::from_fn_with_state};
-use hyper::server::conn::http1;
+use axum::body::Body;
+use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
-    service::TowerToHyperService,
 };
 use rustix::net::sockopt::set_socket_send_buffer_size;
 use tokio::{
@@ -26,12 +25,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{
-    door::Door,
-    gate::{check_token, take_turns},
-    pace::Paced,
-    token::Tokens,
-};
+use super::{door::Door, gate::Gate, pace::Paced, token::Tokens};
+use crate::http::Api;
 
 /// Connections through one door.
 const CLIENTS: usize = 2_048;
@@ -51,19 +46,18 @@ const AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// Serves until `stopped` is true; requests under way then get a little time.
 pub async fn serve(
     doors: Vec<Door>,
-    routes: Router,
+    api: Api,
     tokens: Option<Arc<Tokens>>,
     stopped: watch::Receiver<bool>,
 ) -> io::Result<()> {
     allow_files(doors.len() as u64 * CLIENTS as u64 + OTHER_FILES);
-    let turns = Arc::new(Semaphore::new(ANSWERS));
-    let routes = routes.layer(from_fn_with_state(turns, take_turns));
+    let gate = Gate { api, turns: Arc::new(Semaphore::new(ANSWERS)), tokens: None };
     let graceful = Arc::new(GracefulShutdown::new());
     let (mut accepting, mut files) = (JoinSet::new(), Vec::new());
     for door in doors {
         let connections = Connections {
             clients: Arc::new(Semaphore::new(CLIENTS)),
-            routes: routes.clone(),
+            gate: gate.clone(),
             stopped: stopped.clone(),
         };
         match door {
@@ -71,9 +65,7 @@ pub async fn serve(
                 listener.set_nonblocking(true)?;
                 let listener = TcpListener::from_std(listener)?;
                 let mut connections = connections;
-                if let Some(tokens) = tokens.clone() {
-                    connections.routes = connections.routes.layer(from_fn_with_state(tokens, check_token));
-                }
+                connections.gate.tokens.clone_from(&tokens);
                 accepting.spawn(connections.accept(graceful.clone(), async move || {
                     let (stream, _) = listener.accept().await?;
                     stream.set_nodelay(true)?;
@@ -101,7 +93,7 @@ pub async fn serve(
 /// What a door leads to.
 struct Connections {
     clients: Arc<Semaphore>,
-    routes: Router,
+    gate: Gate,
     stopped: watch::Receiver<bool>,
 }
 
@@ -136,7 +128,11 @@ impl Connections {
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(HEAD);
         builder.max_buf_size(HEAD_BYTES).max_headers(HEADERS);
-        let service = TowerToHyperService::new(self.routes.clone());
+        let gate = self.gate.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let gate = gate.clone();
+            async move { Ok::<_, Infallible>(gate.answer(request.map(Body::new)).await) }
+        });
         let connection = builder.serve_connection(TokioIo::new(Paced::new(stream)), service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {

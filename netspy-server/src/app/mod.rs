@@ -22,7 +22,7 @@ use crate::{
     config::Said,
     domain::{Clock, Hook, HookState},
     feed::Feed,
-    http::{ApiState, router},
+    http::{Api, ApiState},
     pipeline::{Gate, Pipeline},
     privileges,
     source::OwnPrograms,
@@ -78,7 +78,7 @@ pub fn run(said: Said) -> anyhow::Result<()> {
             tracing::info!("serving on {place}");
         }
         systemd::ready();
-        access::serve(doors, router(state), tokens, stopped).await
+        access::serve(doors, Api::of(state), tokens, stopped).await
     });
     systemd::stopping();
     let finished = finish(&gate, worker);

@@ -4,15 +4,17 @@
 //! page sends its own `Origin`, or, by DNS rebinding, its own name as `Host`; both are refused here. Nothing
 //! permits other origins (CORS), so that a browser keeps what it gets from other pages, too.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Request, State};
+use axum::Router;
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use tokio::time::timeout;
+use tower::ServiceExt as _;
 
 use super::error::Failure;
+use super::slashes::collapsed;
 
 /// Names of this machine for itself.
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
@@ -20,40 +22,45 @@ const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 /// From the last byte of the head to the first of the answer, the reading of the body included.
 const LONGEST: Duration = Duration::from_secs(30);
 
-pub(super) async fn check_addressee(
-    State(allowed): State<Arc<[String]>>,
-    request: Request,
-    next: Next,
-) -> Result<Response, Failure> {
-    if !is_addressed_to(request.uri(), request.headers(), &allowed) {
+/// What `routes` answer, to those who may ask.
+pub(super) async fn guarded(routes: Router, mut request: Request, allowed: &[String]) -> Response {
+    let mut response = match check_addressee(&request, allowed) {
+        Ok(()) => {
+            if let Some(uri) = collapsed(request.uri()) {
+                *request.uri_mut() = uri;
+            }
+            let Ok(response) =
+                timeout(LONGEST, routes.oneshot(request)).await.unwrap_or_else(|_| Ok(too_late()));
+            response
+        }
+        Err(refusal) => refusal.into_response(),
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn check_addressee(request: &Request, allowed: &[String]) -> Result<(), Failure> {
+    if !is_addressed_to(request.uri(), request.headers(), allowed) {
         return Err(Failure::new(
             StatusCode::FORBIDDEN,
             "the Host header is none of this server's names; ask for it as localhost, 127.0.0.1 or [::1], \
              or start the server with --allow-host NAME",
         ));
     }
-    if !is_from_here(request.headers(), &allowed) {
+    if !is_from_here(request.headers(), allowed) {
         return Err(Failure::new(
             StatusCode::FORBIDDEN,
             "web pages from elsewhere may not read this; ask without an Origin header",
         ));
     }
-    Ok(next.run(request).await)
+    Ok(())
 }
 
-pub(super) async fn limit_time(request: Request, next: Next) -> Response {
-    let Ok(response) = tokio::time::timeout(LONGEST, next.run(request)).await else {
-        let message = format!("no answer within {} seconds; ask for a shorter window", LONGEST.as_secs());
-        return Failure::new(StatusCode::SERVICE_UNAVAILABLE, message).into_response();
-    };
-    response
-}
-
-pub(super) async fn add_headers(mut response: Response) -> Response {
-    let headers = response.headers_mut();
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+fn too_late() -> Response {
+    let message = format!("no answer within {} seconds; ask for a shorter window", LONGEST.as_secs());
+    Failure::new(StatusCode::SERVICE_UNAVAILABLE, message).into_response()
 }
 
 /// HTTP/1.0 knows no `Host`; where it is given, and in an absolute URI, every one must be ours.

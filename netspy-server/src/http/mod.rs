@@ -22,6 +22,7 @@ mod params;
 mod probes;
 mod query;
 mod render;
+mod slashes;
 mod status;
 mod stream;
 mod top;
@@ -29,17 +30,14 @@ mod top;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::uri::PathAndQuery;
-use axum::http::{StatusCode, Uri};
-use axum::middleware::{from_fn, from_fn_with_state, map_response};
+use axum::extract::Request;
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 use tokio::sync::oneshot::channel;
 use tokio::time::timeout;
-use tower::ServiceExt;
 
 use crate::domain::{ANSWER_WITHIN, Barrier, Clock, History, HistoryError, Hook, Programs, Sockets};
 use crate::feed::Feed;
@@ -133,70 +131,37 @@ async fn off_the_async_threads<T: Send + 'static>(
     }
 }
 
-/// The API as a service for `axum::serve`.
-pub fn router(state: ApiState) -> Router {
-    let allowed_hosts = Arc::clone(&state.allowed_hosts);
-    let routes = endpoints::all()
-        .into_iter()
-        .fold(Router::new(), |routes, endpoint| routes.route(endpoint.path, endpoint.routing))
-        // As the earlier server called it.
-        .route("/docs/", get(docs::serve))
-        .fallback(error::unknown_path)
-        .method_not_allowed_fallback(error::wrong_method)
-        .layer(DefaultBodyLimit::max(MOST_BODY_BYTES))
-        .with_state(state);
-    // A layer of a router runs after its routing, which is too late to change the path: hence one in another.
-    Router::new()
-        .fallback_service(routes.map_request(without_double_slashes))
-        .layer(from_fn(guard::limit_time))
-        .layer(from_fn_with_state(allowed_hosts, guard::check_addressee))
-        .layer(map_response(guard::add_headers))
+/// The API: endpoints, and the guard before them. Clones share all of it.
+///
+/// Layers of a router cost each request more than most answers do, and come too late to change its path: hence functions.
+#[derive(Clone)]
+pub struct Api {
+    routes: Router,
+    allowed_hosts: Arc<[String]>,
+}
+
+impl Api {
+    /// All endpoints, answering from `state`.
+    pub fn of(state: ApiState) -> Self {
+        let allowed_hosts = Arc::clone(&state.allowed_hosts);
+        let routes = endpoints::all()
+            .into_iter()
+            .fold(Router::new(), |routes, endpoint| routes.route(endpoint.path, endpoint.routing))
+            // As the earlier server called it.
+            .route("/docs/", get(docs::serve))
+            .fallback(error::unknown_path)
+            .method_not_allowed_fallback(error::wrong_method)
+            .with_state(state);
+        Self { routes, allowed_hosts }
+    }
+
+    /// The answer to a request, be it a refusal.
+    pub async fn answer(self, request: Request) -> Response {
+        guard::guarded(self.routes, request, &self.allowed_hosts).await
+    }
 }
 
 /// An answer that refuses, in the form that all of them have; for who stands before the API.
 pub fn refusal(status: StatusCode, message: impl Into<String>) -> Response {
     Failure::new(status, message).into_response()
-}
-
-/// `//health` → `/health`: a client given `http://host:8080/` as its base asks for that. A redirect would turn
-/// its POST into a GET.
-fn without_double_slashes(mut request: Request) -> Request {
-    if let Some(uri) = collapsed(request.uri()) {
-        *request.uri_mut() = uri;
-    }
-    request
-}
-
-fn collapsed(uri: &Uri) -> Option<Uri> {
-    if !uri.path().contains("//") {
-        return None;
-    }
-    let mut path = String::with_capacity(uri.path().len());
-    for character in uri.path().chars() {
-        if character != '/' || !path.ends_with('/') {
-            path.push(character);
-        }
-    }
-    if let Some(query) = uri.query() {
-        path.push('?');
-        path.push_str(query);
-    }
-    let mut parts = uri.clone().into_parts();
-    parts.path_and_query = Some(PathAndQuery::try_from(path).ok()?);
-    Uri::from_parts(parts).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::collapsed;
-
-    #[test]
-    fn runs_of_slashes_become_one() {
-        let collapse = |uri: &str| collapsed(&uri.parse().unwrap()).map(|uri| uri.to_string());
-        assert_eq!(collapse("//health").as_deref(), Some("/health"));
-        assert_eq!(collapse("///api////events?a=//&b").as_deref(), Some("/api/events?a=//&b"));
-        assert_eq!(collapse("/api//").as_deref(), Some("/api/"));
-        assert_eq!(collapse("/api/events?a=//"), None);
-        assert_eq!(collapse("http://h:1//x").as_deref(), Some("http://h:1/x"));
-    }
 }

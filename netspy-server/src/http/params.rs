@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use axum::body::Bytes;
 use axum::extract::{FromRequest, Query, Request};
 use axum::http::{Method, StatusCode};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use jiff::Timestamp;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
@@ -61,20 +61,23 @@ enum Given {
 impl<S: Send + Sync> FromRequest<S> for Params {
     type Rejection = Failure;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Failure> {
         let pairs = Query::<Vec<(String, String)>>::try_from_uri(request.uri())
             .map_err(|error| Failure::invalid(format!("the query string cannot be read: {error}")))?;
         let mut params = Self::from_query(pairs.0)?;
         if request.method() == Method::POST {
-            let body =
-                Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
-                    StatusCode::PAYLOAD_TOO_LARGE => Failure::new(
+            let body = Limited::new(request.into_body(), super::MOST_BODY_BYTES);
+            let body = body.collect().await.map_err(|error| {
+                if error.is::<LengthLimitError>() {
+                    Failure::new(
                         StatusCode::PAYLOAD_TOO_LARGE,
                         format!("the body is longer than {} bytes", super::MOST_BODY_BYTES),
-                    ),
-                    _ => Failure::invalid("the body broke off before its end"),
-                })?;
-            params.0.extend(Self::from_body(&body)?.0);
+                    )
+                } else {
+                    Failure::invalid("the body broke off before its end")
+                }
+            })?;
+            params.0.extend(Self::from_body(&body.to_bytes())?.0);
         }
         Ok(params)
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use netspy_server::access::{self, Door};
 use netspy_server::domain::{
     Attribution, Backlog, Barrier, Batch, Check, Clock, Connection, Counted, CountedKind, Endpoint,
     ExistingSocket, History, HistoryError, Hook, HookState, Identity, Loss, LossKind, LossPlace, Outcome,
@@ -13,7 +14,7 @@ use netspy_server::domain::{
     Thread, Told, Trouble, TroubleKind,
 };
 use netspy_server::feed::Feed;
-use netspy_server::http::{ApiState, router};
+use netspy_server::http::{Api, ApiState};
 use netspy_server::store::{self, SqliteSink};
 use serde_json::Value;
 
@@ -144,13 +145,13 @@ impl Server {
             answers: Arc::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.spawn(async move {
-            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            axum::serve(listener, router(state)).await.unwrap();
+            // Whoever drops the sender says stop: it lives as long as the runtime.
+            let (_go_on, stopped) = tokio::sync::watch::channel(false);
+            access::serve(vec![Door::Tcp(listener)], Api::of(state), None, stopped).await.unwrap();
         });
         Self { address, barrier, programs, _runtime: runtime }
     }
