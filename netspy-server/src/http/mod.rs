@@ -1,7 +1,7 @@
 //! The HTTP API: routes, and what they need.
 //!
 //! Owns the mapping between requests and the domain's [`History`]; the wire types are `netspy-api`'s. It knows
-//! no SQL, no kernel and no listener: `axum::serve` runs what [`router`] returns, on whatever was bound.
+//! no SQL, no kernel and no listener: `access/` passes requests to [`Api`], from whatever was bound.
 //!
 //! A query handler parses its parameters, waits for the [`Barrier`], so that what happened before the request is in
 //! the answer, then asks the history from one function on a blocking thread, unless the answer is at hand ([`Answers`]). What cannot be answered is an error,
