@@ -21,6 +21,19 @@ const ANSWER_LIMIT: Duration = Duration::from_mins(5);
 const STOP_LIMIT: Duration = Duration::from_mins(1);
 /// Every answer is about everything since the server started.
 const WINDOW_SECONDS: u32 = 86_400;
+/// What the workloads make of events: without one of them the server would have less to do.
+const EVENTS: [&str; 6] = ["connection", "accept", "udp", "packet_drop", "reset_sent", "reset_received"];
+
+/// Refuses to measure a server that does not trace what the workloads make.
+fn check_traced(health: &Value) -> Result<()> {
+    let programs = health["programs"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for event in EVENTS {
+        let found = programs.iter().find(|program| program["name"] == event);
+        let program = found.with_context(|| format!("/health names no event {event}: {health}"))?;
+        ensure!(program["status"] == "active", "the server does not trace {event}: {}", program["note"]);
+    }
+    Ok(())
+}
 
 /// A running server.
 pub(super) struct Server {
@@ -53,7 +66,7 @@ impl Server {
             .into();
         let mut server = Self { process, directory: directory.to_owned(), url: String::new(), agent };
         server.url = server.wait_until_serving(&log_file)?;
-        server.health()?;
+        check_traced(&server.health()?)?;
         Ok(server)
     }
 
@@ -164,5 +177,22 @@ impl Drop for Server {
             let _ = self.process.kill();
             let _ = self.process.wait();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_traces_less_than_is_measured_is_refused() {
+        let health = |status: &str| {
+            let program = |name: &&str| json!({ "name": name, "status": status, "note": "no kprobes" });
+            json!({ "programs": EVENTS.iter().map(program).collect::<Vec<_>>() })
+        };
+        check_traced(&health("active")).unwrap();
+        let error = check_traced(&health("inactive")).unwrap_err().to_string();
+        assert_eq!(error, r#"the server does not trace connection: "no kprobes""#);
+        assert!(check_traced(&json!({})).is_err());
     }
 }
