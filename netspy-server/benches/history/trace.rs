@@ -6,7 +6,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -14,8 +13,7 @@ use std::time::Duration;
 use netspy_common::{
     ABI_VERSION, AcceptRecord, CloseRecord, ConnectRecord, DropRecord, OutcomeRecord, closer, kind, role,
 };
-use netspy_server::domain::{Clock, FlowReading, Input, Ring, Source};
-use rustix::event::{PollFd, PollFlags};
+use netspy_server::domain::{Clock, FlowReading, Input, Rest, Ring, Source};
 use rustix::time::{ClockId, clock_gettime};
 
 /// A day and two minutes before the measurement began, ns since 1970: questions about "the last day" are about this trace.
@@ -179,10 +177,12 @@ impl Source for Trace {
         Ok(())
     }
 
-    fn wait(&mut self, wake: BorrowedFd<'_>, _at_most: Option<Duration>) -> io::Result<()> {
-        let soon = rustix::time::Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
-        rustix::event::poll(&mut [PollFd::from_borrowed_fd(wake, PollFlags::IN)], Some(&soon))?;
-        Ok(())
+    fn rests(&self) -> bool {
+        self.finished.load(Ordering::Acquire)
+    }
+
+    fn rest(&mut self) -> io::Result<Rest> {
+        Ok(Rest::of(Duration::from_millis(5)))
     }
 
     fn monotonic_ns(&self) -> u64 {

@@ -9,12 +9,10 @@ mod judge;
 use std::{
     collections::BTreeMap,
     io,
-    os::fd::AsFd,
     time::{Duration, Instant},
 };
 
 use netspy_common::ConnectionKey;
-use rustix::event::{EventfdFlags, eventfd};
 
 use self::{
     deeds::Deeds,
@@ -100,7 +98,6 @@ struct Watch<'a> {
 impl Watch<'_> {
     /// Collects until everything that is needed is there, or for as long as it may take.
     fn listen(&self, source: &mut dyn Source) -> io::Result<Vec<Delivered>> {
-        let nobody = eventfd(0, EventfdFlags::CLOEXEC)?;
         let mut delivered = Vec::new();
         let mut until = Instant::now() + PATIENCE;
         let mut complete = false;
@@ -111,7 +108,7 @@ impl Watch<'_> {
                 (complete, until) = (true, Instant::now() + AFTERMATH);
             }
             if !more {
-                source.wait(nobody.as_fd(), Some(Duration::from_millis(1)))?;
+                source.rest()?.at_most(Some(Duration::from_millis(1))).wait(None)?;
             }
         }
         source.settle(&mut |input| delivered.push(keep(input)))?;

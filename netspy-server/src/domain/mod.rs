@@ -36,6 +36,6 @@ pub use loss::{Loss, LossCounts, LossKind, LossPlace};
 pub use packet_drop::{Attribution, PacketDirection, PacketDrop};
 pub use process::{Ancestor, Identity, Process, ProcessEvent, ProcessId, Thread};
 pub use program::{ProgramCost, Programs};
-pub use source::{FlowReading, Host, Input, KeptInput, Ring, Sockets, Source};
+pub use source::{FlowReading, Host, Input, KeptInput, Rest, Ring, Sockets, Source};
 pub use status::{Aspect, Check, Hook, HookState, Refusal};
 pub use trouble::{Backlog, Trouble, TroubleKind};

@@ -1,9 +1,15 @@
 //! What the pipeline needs from the outside: records, and facts about the machine that they come from. A
 //! running kernel and a recording both give them.
 
-use std::{io, os::fd::BorrowedFd, time::Duration};
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::Arc,
+    time::Duration,
+};
 
 use netspy_common::FlowKey;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{ExistingSocket, HistoryError, Identity, KernelNames, LossKind, LossPlace, ProcessEvent, Thread};
 
@@ -88,6 +94,41 @@ pub struct FlowReading {
     pub over: bool,
 }
 
+/// How to wait for a source.
+#[derive(Clone, Debug, Default)]
+pub struct Rest {
+    /// Until one of these is readable, …
+    pub until: Arc<[OwnedFd]>,
+    /// … or for so long.
+    pub at_most: Option<Duration>,
+}
+
+impl Rest {
+    /// For so long.
+    pub fn of(at_most: Duration) -> Self {
+        Self { at_most: Some(at_most), ..Self::default() }
+    }
+
+    /// The same, and for no longer than that.
+    #[must_use]
+    pub fn at_most(self, limit: Option<Duration>) -> Self {
+        let at_most = self.at_most.into_iter().chain(limit).min();
+        Self { at_most, ..self }
+    }
+
+    /// Waits, or until `wake` is readable; says whether the source woke it.
+    pub fn wait(&self, wake: Option<BorrowedFd<'_>>) -> io::Result<bool> {
+        let limit = self.at_most.and_then(|limit| Timespec::try_from(limit).ok());
+        let all = self.until.iter().map(AsFd::as_fd).chain(wake);
+        let mut all: Vec<_> = all.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+        match poll(&mut all, limit.as_ref()) {
+            Ok(_) => Ok(all.iter().take(self.until.len()).any(|fd| !fd.revents().is_empty())),
+            Err(rustix::io::Errno::INTR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
 /// Where records come from.
 pub trait Source: Send {
     /// Hands over what is there, a bounded number of records at a time; says whether there is more.
@@ -99,8 +140,16 @@ pub trait Source: Send {
     /// Hands over the counters of these flows where they have changed, and the last ones of those that are over.
     fn read_flows(&mut self, readings: &[FlowReading], take: &mut dyn FnMut(Input<'_>)) -> io::Result<()>;
 
-    /// Waits until there may be more, `wake` is readable, or `at_most` is over.
-    fn wait(&mut self, wake: BorrowedFd<'_>, at_most: Option<Duration>) -> io::Result<()>;
+    /// Whether nothing has come for a while: [`Source::drain`] then takes no time worth mentioning.
+    fn rests(&self) -> bool;
+
+    /// How to wait until there may be more.
+    fn rest(&mut self) -> io::Result<Rest>;
+
+    /// One of [`Rest::until`] is readable.
+    fn woken(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 
     /// `CLOCK_MONOTONIC` of the machine that the records come from, in ns.
     fn monotonic_ns(&self) -> u64;

@@ -1,7 +1,8 @@
 //! Answers that hold until something is written: what many ask, at once or again and again, is read from the history once.
 //!
 //! A question still waits for the barrier, so that what happened before it would have been written by now. Nothing is
-//! guessed: an answer is given again only to the same question, asked in the same tenth of a second, from the same history.
+//! guessed: an answer is given again only to the same question, asked in the same tenth of a second (for sums, the same second),
+//! from the same history.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -5,7 +5,7 @@
 //! same reason a known parameter may be given once only. Unknown ones are ignored, and `null` is absent.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Display};
 use std::ops::RangeInclusive;
 
 use axum::extract::{FromRequest, Query, Request};
@@ -138,7 +138,7 @@ impl Params {
     pub(super) fn read<T>(
         &self,
         name: &str,
-        takes: &str,
+        takes: impl Display,
         read: impl FnOnce(&str) -> Option<T>,
     ) -> Result<Option<T>, Failure> {
         let Some(text) = self.word(name)? else { return Ok(None) };
@@ -160,8 +160,9 @@ impl Params {
         range: RangeInclusive<u64>,
         zero: &str,
     ) -> Result<Option<u64>, Failure> {
-        let takes = format!("a whole number from {} to {} ({zero})", range.start(), range.end());
-        Ok(self.whole(name, range, &takes)?.filter(|number| *number != 0))
+        let (least, most) = (*range.start(), *range.end());
+        let takes = format_args!("a whole number from {least} to {most} ({zero})");
+        Ok(self.whole(name, range, takes)?.filter(|number| *number != 0))
     }
 
     /// A whole number, of which 0 is one as any other.
@@ -169,7 +170,7 @@ impl Params {
         &self,
         name: &str,
         range: RangeInclusive<u64>,
-        takes: &str,
+        takes: impl Display,
     ) -> Result<Option<u64>, Failure> {
         let number = match self.0.get(name) {
             None => return Ok(None),
@@ -199,6 +200,18 @@ impl Params {
     }
 }
 
+/// Names that a parameter takes; written only where it is refused.
+pub(super) struct Names<'a>(pub(super) &'a [&'a str]);
+
+impl Display for Names<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, name) in self.0.iter().enumerate() {
+            write!(f, "{}{name}", if at == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
 fn absolute(text: &str) -> Option<i64> {
     let nanoseconds = text.parse::<Timestamp>().ok()?.as_nanosecond();
     Some(nanoseconds.clamp(i64::MIN.into(), i64::MAX.into()) as i64)
@@ -219,7 +232,7 @@ fn ago(text: &str) -> Option<i64> {
     number.checked_mul(seconds)?.checked_mul(1_000_000_000)
 }
 
-fn wrong(name: &str, takes: &str, given: &Given) -> Failure {
+fn wrong(name: &str, takes: impl Display, given: &Given) -> Failure {
     let given = match given {
         Given::Text(text) => format!("{text:?}"),
         Given::Json(value) => value.to_string(),

@@ -35,8 +35,8 @@ fn rank(history: &dyn History, zone: &TimeZone, query: &TopQuery) -> Result<TopL
         event_type: if query.of_drops { "packet_drop" } else { "connection" }.to_owned(),
         by: name(query.by).to_owned(),
         groups: found.into_iter().map(|(group, sum)| wire(&group, sum)).collect(),
-        since: render::time(query.since_ns(), zone),
-        query_time: render::whole_seconds(query.end_ns, zone),
+        since: render::time(query.filter.window.since_ns, zone),
+        query_time: render::time(query.end_ns, zone),
         lost: Some(render::lost(&history.losses(query.filter.window)?)),
     })
 }

@@ -1,18 +1,22 @@
 //! The way into a running pipeline for other threads.
 //!
-//! Whoever asks while the pipeline is busy with others is answered with the next ones, all in one turn: a thousand
-//! questions that come at once cost one look at the rings and one transaction.
+//! Whoever asks while the pipeline sleeps takes its turn; whoever asks while it is busy with others is answered with the next
+//! ones, all in one turn: a thousand questions that come at once cost one look at the rings and one transaction.
 
 use std::{
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError},
     time::Duration,
 };
 
 use rustix::event::{EventfdFlags, eventfd};
 
+use super::Turn;
 use crate::domain::{Barrier, Told};
+
+/// So many turns somebody takes who asks, if others ask meanwhile; then it is the thread's.
+const MOST_TURNS: usize = 4;
 
 /// What is asked of the pipeline.
 #[derive(Default)]
@@ -26,6 +30,7 @@ struct Asked {
 
 /// The side of those who ask.
 pub struct Gate {
+    turn: Turn,
     asked: Arc<Mutex<Asked>>,
     wake: OwnedFd,
 }
@@ -36,11 +41,11 @@ pub(super) struct Gatekeeper {
     wake: OwnedFd,
 }
 
-/// Both sides.
-pub(super) fn open() -> io::Result<(Gate, Gatekeeper)> {
+/// Both sides of the gate to it.
+pub(super) fn open(turn: Turn) -> io::Result<(Gate, Gatekeeper)> {
     let asked = Arc::<Mutex<Asked>>::default();
     let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-    let gate = Gate { asked: asked.clone(), wake: wake.try_clone()? };
+    let gate = Gate { turn, asked: asked.clone(), wake: wake.try_clone()? };
     Ok((gate, Gatekeeper { asked, wake }))
 }
 
@@ -51,9 +56,29 @@ impl Gate {
         self.wake();
     }
 
-    /// Whether the pipeline still takes its turns: it answers within the time, be it with an error.
+    /// Whether the pipeline's thread still takes its turns: it answers within the time, be it with an error.
     pub fn answers_within(&self, limit: Duration) -> bool {
-        self.reached(limit).is_ok()
+        Thread(self).reached(limit).is_ok()
+    }
+
+    fn put(&self, told: Told) {
+        let mut asked = lock(&self.asked);
+        if !asked.ended {
+            asked.questions.push(told);
+        }
+    }
+
+    /// Takes the turn if the pipeline sleeps, and answers all who wait; whether something is left for its thread. `None` where
+    /// somebody has the turn, who will see what was asked.
+    fn take_turn(&self) -> Option<bool> {
+        let mut turn = match self.turn.try_lock() {
+            Ok(turn) => turn,
+            Err(TryLockError::WouldBlock) => return None,
+            Err(TryLockError::Poisoned(_)) => return Some(true),
+        };
+        let Some(stages) = turn.as_mut().filter(|stages| stages.is_quiet()) else { return Some(true) };
+        let questions = std::mem::take(&mut lock(&self.asked).questions);
+        Some(stages.turn(questions))
     }
 
     fn wake(&self) {
@@ -64,17 +89,26 @@ impl Gate {
 
 impl Barrier for Gate {
     fn ask(&self, told: Told) {
-        let mut asked = lock(&self.asked);
-        if asked.ended {
-            return;
+        self.put(told);
+        for _ in 0..MOST_TURNS {
+            match self.take_turn() {
+                None => return,
+                Some(true) => break,
+                Some(false) if !is_asked(&self.asked) => return,
+                Some(false) => {}
+            }
         }
-        asked.questions.push(told);
-        let is_first = asked.questions.len() == 1;
-        drop(asked);
-        // Who was before has woken the pipeline, or is about to.
-        if is_first {
-            self.wake();
-        }
+        self.wake();
+    }
+}
+
+/// What only the pipeline's thread answers.
+struct Thread<'a>(&'a Gate);
+
+impl Barrier for Thread<'_> {
+    fn ask(&self, told: Told) {
+        self.0.put(told);
+        self.0.wake();
     }
 }
 
@@ -82,6 +116,11 @@ impl Gatekeeper {
     /// Readable when somebody asks.
     pub(super) fn wake(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()
+    }
+
+    /// Whether somebody has asked since the last time.
+    pub(super) fn is_asked(&self) -> bool {
+        is_asked(&self.asked)
     }
 
     /// Who has asked since the last time, and whether to stop.
@@ -98,6 +137,10 @@ impl Drop for Gatekeeper {
         asked.ended = true;
         asked.questions.clear();
     }
+}
+
+fn is_asked(asked: &Mutex<Asked>) -> bool {
+    !lock(asked).questions.is_empty()
 }
 
 fn lock(asked: &Mutex<Asked>) -> MutexGuard<'_, Asked> {

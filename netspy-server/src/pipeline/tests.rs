@@ -1,14 +1,14 @@
 //! The pipeline with a source and a store that do what a test wants.
 
 use std::{
-    os::fd::BorrowedFd,
-    sync::{Arc, Mutex, mpsc::channel},
-    time::Instant,
+    sync::mpsc::channel,
+    time::{Duration, Instant},
 };
 
 use super::*;
 use crate::domain::{
-    Barrier, FlowReading, HistoryError, Identity, KernelNames, Loss, ProcessEvent, Ring, Thread,
+    Barrier, Batch, FlowReading, HistoryError, Identity, Input, KernelNames, Loss, LossPlace, ProcessEvent,
+    Rest, Ring, Thread,
 };
 
 /// Delivers these records, then nothing, on a clock that stands still.
@@ -30,9 +30,12 @@ impl Source for Records {
         Ok(())
     }
 
-    fn wait(&mut self, _wake: BorrowedFd<'_>, _at_most: Option<Duration>) -> io::Result<()> {
-        std::thread::sleep(Duration::from_millis(1));
-        Ok(())
+    fn rests(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn rest(&mut self) -> io::Result<Rest> {
+        Ok(Rest::default())
     }
 
     fn monotonic_ns(&self) -> u64 {
@@ -144,6 +147,60 @@ fn a_query_after_the_end_is_an_error() {
 }
 
 #[test]
+fn whoever_asks_takes_the_turn_of_a_thread_that_sleeps() {
+    let sink = Flaky { failures: 0, written: Arc::default() };
+    let source = Box::new(Records(Vec::new()));
+    let (pipeline, gate) =
+        Pipeline::new(source, Box::new(Nobody::default()), Box::new(sink.clone()), Arc::default()).unwrap();
+    assert_eq!(gate.written(), Ok(()), "although its thread does not run, …");
+    assert!(!gate.answers_within(Duration::from_millis(20)), "… which is not hidden from who wants to know");
+    let thread = std::thread::spawn(|| pipeline.run());
+    assert!(gate.answers_within(Duration::from_secs(20)));
+    gate.stop();
+    thread.join().unwrap().unwrap();
+}
+
+/// Has nothing, and fails after so many looks.
+struct Broken(u32);
+
+impl Source for Broken {
+    fn drain(&mut self, _take: &mut dyn FnMut(Input<'_>)) -> io::Result<bool> {
+        self.0 = self.0.checked_sub(1).ok_or_else(|| io::Error::other("gone"))?;
+        Ok(false)
+    }
+
+    fn read_flows(&mut self, _: &[FlowReading], _: &mut dyn FnMut(Input<'_>)) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn settle(&mut self, _take: &mut dyn FnMut(Input<'_>)) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn rests(&self) -> bool {
+        true
+    }
+
+    fn rest(&mut self) -> io::Result<Rest> {
+        Ok(Rest::default())
+    }
+
+    fn monotonic_ns(&self) -> u64 {
+        1_000
+    }
+}
+
+#[test]
+fn a_source_that_fails_ends_the_pipeline_whoever_has_the_turn() {
+    let sink = Flaky { failures: 0, written: Arc::default() };
+    let (source, host) = (Box::new(Broken(3)), Box::new(Nobody::default()));
+    let (pipeline, gate) = Pipeline::new(source, host, Box::new(sink), Arc::default()).unwrap();
+    let thread = std::thread::spawn(|| pipeline.run());
+    while gate.wait().is_ok() {}
+    assert_eq!(thread.join().unwrap().unwrap_err().to_string(), "gone");
+}
+
+#[test]
 fn what_is_written_is_told_on_before_queries_are_answered() {
     let feed = Arc::new(Feed::default());
     let mut told = feed.follow(1).unwrap();
@@ -191,7 +248,11 @@ impl Source for Endless {
         Ok(())
     }
 
-    fn wait(&mut self, _wake: BorrowedFd<'_>, _at_most: Option<Duration>) -> io::Result<()> {
+    fn rests(&self) -> bool {
+        false
+    }
+
+    fn rest(&mut self) -> io::Result<Rest> {
         panic!("there is more")
     }
 
@@ -235,11 +296,12 @@ impl Source for Mailbox {
         Ok(())
     }
 
-    fn wait(&mut self, wake: BorrowedFd<'_>, _at_most: Option<Duration>) -> io::Result<()> {
-        let limit = rustix::event::Timespec { tv_sec: 5, tv_nsec: 0 };
-        let fd = rustix::event::PollFd::from_borrowed_fd(wake, rustix::event::PollFlags::IN);
-        rustix::event::poll(&mut [fd], Some(&limit))?;
-        Ok(())
+    fn rests(&self) -> bool {
+        true
+    }
+
+    fn rest(&mut self) -> io::Result<Rest> {
+        Ok(Rest::default())
     }
 
     fn monotonic_ns(&self) -> u64 {

@@ -3,14 +3,15 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, BufWriter, Write},
-    os::{fd::BorrowedFd, unix::fs::OpenOptionsExt},
+    os::unix::fs::OpenOptionsExt,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use super::trace::{Frame, TraceHeader, write_frame, write_header};
-use crate::domain::{FlowReading, Host, Identity, Input, KernelNames, ProcessEvent, Ring, Source, Thread};
+use crate::domain::{
+    FlowReading, Host, Identity, Input, KernelNames, ProcessEvent, Rest, Ring, Source, Thread,
+};
 
 /// An open recording, shared by the source and the host that feed it.
 #[derive(Clone)]
@@ -96,8 +97,16 @@ impl<S: Source> Source for RecordingSource<S> {
         inner.settle(&mut |input| recorder.pass(input, take))
     }
 
-    fn wait(&mut self, wake: BorrowedFd<'_>, at_most: Option<Duration>) -> io::Result<()> {
-        self.inner.wait(wake, at_most)
+    fn rests(&self) -> bool {
+        self.inner.rests()
+    }
+
+    fn rest(&mut self) -> io::Result<Rest> {
+        self.inner.rest()
+    }
+
+    fn woken(&mut self) -> io::Result<()> {
+        self.inner.woken()
     }
 
     fn monotonic_ns(&self) -> u64 {

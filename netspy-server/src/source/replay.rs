@@ -4,17 +4,13 @@ use std::{
     collections::HashMap,
     fs::File,
     io::{self, BufReader},
-    os::fd::BorrowedFd,
     path::Path,
-    time::Duration,
 };
-
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::trace::{Frame, TraceError, TraceHeader, TraceReader};
 use crate::domain::{
     ExistingSocket, FlowReading, HistoryError, Host, Identity, Input, KernelNames, LossKind, LossPlace,
-    ProcessEvent, ProcessId, Ring, Sockets, Source, Thread,
+    ProcessEvent, ProcessId, Rest, Ring, Sockets, Source, Thread,
 };
 
 /// A recording, taken apart.
@@ -112,12 +108,12 @@ impl Source for ReplaySource {
         Ok(())
     }
 
-    fn wait(&mut self, wake: BorrowedFd<'_>, at_most: Option<Duration>) -> io::Result<()> {
-        let limit = at_most.and_then(|limit| Timespec::try_from(limit).ok());
-        match poll(&mut [PollFd::from_borrowed_fd(wake, PollFlags::IN)], limit.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+    fn rests(&self) -> bool {
+        self.records.len() == 0
+    }
+
+    fn rest(&mut self) -> io::Result<Rest> {
+        Ok(Rest::default())
     }
 
     fn monotonic_ns(&self) -> u64 {

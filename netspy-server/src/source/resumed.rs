@@ -1,8 +1,8 @@
 //! A source some of whose output was taken out before the pipeline began: that comes first.
 
-use std::{io, os::fd::BorrowedFd, time::Duration};
+use std::io;
 
-use crate::domain::{FlowReading, Input, KeptInput, Source};
+use crate::domain::{FlowReading, Input, KeptInput, Rest, Source};
 
 /// A source and what it has delivered already.
 pub struct ResumedSource<S> {
@@ -33,8 +33,16 @@ impl<S: Source> Source for ResumedSource<S> {
         self.inner.settle(take)
     }
 
-    fn wait(&mut self, wake: BorrowedFd<'_>, at_most: Option<Duration>) -> io::Result<()> {
-        self.inner.wait(wake, at_most)
+    fn rests(&self) -> bool {
+        self.kept.is_empty() && self.inner.rests()
+    }
+
+    fn rest(&mut self) -> io::Result<Rest> {
+        self.inner.rest()
+    }
+
+    fn woken(&mut self) -> io::Result<()> {
+        self.inner.woken()
     }
 
     fn monotonic_ns(&self) -> u64 {

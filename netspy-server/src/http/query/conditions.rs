@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use crate::domain::{Direction, End, Filter, PacketDirection, Verdict, Window, errno_of_name};
 use crate::http::error::Failure;
-use crate::http::params::Params;
+use crate::http::params::{Names, Params};
 use crate::http::render::PROTOCOLS;
 
 /// What only connections have.
@@ -140,10 +140,9 @@ fn directions(params: &Params) -> Result<(Option<Direction>, Option<PacketDirect
 }
 
 fn verdicts(params: &Params) -> Result<Vec<Verdict>, Failure> {
-    let names = Verdict::ALL.map(Verdict::name).join(", ");
-    let takes = format!("one or more of {names}, separated by commas");
-    let verdicts =
-        params.read("outcome", &takes, |text| text.split(',').map(Verdict::from_name).collect())?;
+    let names = Verdict::ALL.map(Verdict::name);
+    let takes = format_args!("one or more of {}, separated by commas", Names(&names));
+    let verdicts = params.read("outcome", takes, |text| text.split(',').map(Verdict::from_name).collect())?;
     Ok(verdicts.unwrap_or_default())
 }
 

@@ -10,7 +10,7 @@ use axum::http::HeaderValue;
 pub(super) use self::conditions::{NOT_OF_SUMS, OF_CONNECTIONS, OF_PACKETS};
 pub(super) use self::cursor::{Cursor, Kind};
 use super::error::Failure;
-use super::params::Params;
+use super::params::{Names, Params};
 use super::top::NAMES;
 use crate::domain::{Filter, GroupBy, Window};
 
@@ -24,6 +24,8 @@ const SUMMARY_SECONDS: i64 = 60;
 const LIST_SECONDS: i64 = 3_600;
 /// A window of a length, up to now, is by less than this longer.
 const GRAIN_NS: i64 = 100_000_000;
+const SECOND_NS: i64 = 1_000_000_000;
+const MINUTE_NS: i64 = 60 * SECOND_NS;
 
 /// What a summary is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +46,7 @@ impl SummaryQuery {
     pub(super) fn parse(params: &Params, now_ns: i64) -> Result<Self, Failure> {
         let asked = Asked::parse(params, now_ns)?;
         let window = asked.window(before(asked.end_ns(), SUMMARY_SECONDS))?;
-        let seconds = |ns: i64| ns / 1_000_000_000 + i64::from(ns % 1_000_000_000 > 0);
+        let seconds = |ns: i64| ns / SECOND_NS + i64::from(ns % SECOND_NS > 0);
         let duration_seconds = asked.duration_seconds.or_else(|| {
             asked.since_ns.map(|since_ns| seconds(asked.end_ns().saturating_sub(since_ns)).max(0))
         });
@@ -172,11 +174,13 @@ pub(super) struct TopQuery {
     /// Or of connections.
     pub(super) of_drops: bool,
     pub(super) limit: u32,
+    /// When its window ends, in whole seconds.
     pub(super) end_ns: i64,
 }
 
 impl TopQuery {
-    /// Processes of the last hour, unless asked for otherwise.
+    /// Processes of the last hour, unless asked for otherwise. Sums are of whole minutes, so that the window begins with one: who
+    /// asks the same within a second asks for the same sums.
     pub(super) fn parse(params: &Params, now_ns: i64) -> Result<Self, Failure> {
         let of_drops = params.read("type", "connection or packet_drop", |text| match text {
             "connection" => Some(false),
@@ -189,13 +193,14 @@ impl TopQuery {
             GroupBy::Reason => of_drops,
             _ => !of_drops,
         };
-        let names: Vec<_> = NAMES.iter().filter(|(by, _)| may_be_by(*by)).collect();
-        let takes = names.iter().map(|(_, name)| *name).collect::<Vec<_>>().join(", ");
-        let by = params.read("by", &format!("one of {takes}"), |text| {
-            names.iter().find(|(_, name)| *name == text).map(|(by, _)| *by)
+        let named = NAMES.iter().filter(|(by, _)| may_be_by(*by));
+        let names: Vec<_> = named.clone().map(|(_, name)| *name).collect();
+        let by = params.read("by", format_args!("one of {}", Names(&names)), |text| {
+            named.clone().find(|(_, name)| *name == text).map(|(by, _)| *by)
         })?;
         let asked = Asked::parse(params, now_ns)?;
-        let window = asked.window(before(asked.end_ns(), LIST_SECONDS))?;
+        let asked_for = asked.window(before(asked.end_ns(), LIST_SECONDS))?;
+        let window = Window { since_ns: whole(asked_for.since_ns, MINUTE_NS), ..asked_for };
         let limit = params.number("limit", 0..=MOST_GROUPS, "0 for 10")?;
         let filter = conditions::filter(params, window)?;
         if filter.packet_direction.is_some() && !of_drops {
@@ -206,14 +211,8 @@ impl TopQuery {
             by: by.unwrap_or(GroupBy::Process),
             of_drops,
             limit: limit.map_or(DEFAULT_GROUPS, |limit| limit as u32),
-            end_ns: asked.end_ns(),
+            end_ns: whole(asked.end_ns(), SECOND_NS),
         })
-    }
-
-    /// Where the window begins: with a whole minute.
-    pub(super) fn since_ns(&self) -> i64 {
-        let since_ns = self.filter.window.since_ns;
-        since_ns.saturating_sub(since_ns.rem_euclid(60_000_000_000))
     }
 }
 
@@ -230,7 +229,7 @@ impl Asked {
     /// What ends with the present begins with a tenth of a second: those who ask in the same one ask the same.
     fn parse(params: &Params, now_ns: i64) -> Result<Self, Failure> {
         let until_ns = params.moment("until", now_ns)?;
-        let now_ns = if until_ns.is_some() { now_ns } else { now_ns - now_ns.rem_euclid(GRAIN_NS) };
+        let now_ns = if until_ns.is_some() { now_ns } else { whole(now_ns, GRAIN_NS) };
         let since_ns = params.moment("since", now_ns)?;
         let duration_seconds = duration(params)?;
         if since_ns.is_some() && duration_seconds.is_some() {
@@ -280,8 +279,13 @@ fn one_of<T: PartialEq, const N: usize>(named: [(&str, Option<T>); N]) -> Result
     }
 }
 
+/// The last multiple of `unit_ns` up to then.
+fn whole(at_ns: i64, unit_ns: i64) -> i64 {
+    at_ns.saturating_sub(at_ns.rem_euclid(unit_ns))
+}
+
 fn before(at_ns: i64, seconds: i64) -> i64 {
-    at_ns.saturating_sub(seconds.saturating_mul(1_000_000_000))
+    at_ns.saturating_sub(seconds.saturating_mul(SECOND_NS))
 }
 
 #[cfg(test)]
@@ -291,7 +295,7 @@ mod tests {
     use super::*;
 
     const NOW: i64 = 1_000_000_000_000_000_000;
-    const SECOND: i64 = 1_000_000_000;
+    const SECOND: i64 = SECOND_NS;
 
     fn json(body: &str) -> Params {
         Params::from_body(body.as_bytes()).unwrap()
@@ -379,6 +383,17 @@ mod tests {
         }
         let ended = SummaryQuery::parse(&json(r#"{"since":"60s","until":"0s"}"#), later).unwrap();
         assert_eq!(ended.filter.window, Window { since_ns: later - 60 * SECOND, until_ns: later });
+    }
+
+    #[test]
+    fn sums_are_of_whole_minutes_and_asked_for_again_each_second() {
+        let parse = |body, now_ns| TopQuery::parse(&json(body), now_ns).unwrap();
+        let asked = parse(r#"{"since":"24h"}"#, NOW + 7 * SECOND + 5);
+        assert_eq!(asked, parse(r#"{"since":"24h"}"#, NOW + 8 * SECOND - 1));
+        assert_ne!(asked, parse(r#"{"since":"24h"}"#, NOW + 8 * SECOND));
+        let day_ago = NOW - 86_400 * SECOND;
+        assert_eq!(asked.filter.window.since_ns, day_ago - day_ago % MINUTE_NS);
+        assert_eq!(asked.end_ns, NOW + 7 * SECOND);
     }
 
     #[test]

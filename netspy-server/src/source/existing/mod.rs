@@ -6,10 +6,10 @@ mod namespaces;
 mod netlink;
 mod owners;
 
-use std::{collections::HashMap, io, os::fd::BorrowedFd, time::Duration};
+use std::{collections::HashMap, io, time::Duration};
 
 use crate::domain::{
-    Endpoint, ExistingSocket, FlowReading, HistoryError, Input, SocketRole, Sockets, Source, Thread,
+    Endpoint, ExistingSocket, FlowReading, HistoryError, Input, Rest, SocketRole, Sockets, Source, Thread,
 };
 use ended::Ended;
 use netlink::{Found, State};
@@ -109,15 +109,18 @@ impl<S: Source> Source for ExistingSource<S> {
         })
     }
 
-    fn wait(&mut self, wake: BorrowedFd<'_>, at_most: Option<Duration>) -> io::Result<()> {
-        let at_most = match self.due_ns {
-            None => at_most,
-            Some(due_ns) => {
-                let due = Duration::from_nanos(due_ns.saturating_sub(self.inner.monotonic_ns()));
-                Some(at_most.map_or(due, |limit| limit.min(due)))
-            }
-        };
-        self.inner.wait(wake, at_most)
+    fn rests(&self) -> bool {
+        self.listing.is_none() && self.due_ns.is_none() && self.inner.rests()
+    }
+
+    fn rest(&mut self) -> io::Result<Rest> {
+        let now_ns = self.inner.monotonic_ns();
+        let due = self.due_ns.map(|due_ns| Duration::from_nanos(due_ns.saturating_sub(now_ns)));
+        self.inner.rest().map(|rest| rest.at_most(due))
+    }
+
+    fn woken(&mut self) -> io::Result<()> {
+        self.inner.woken()
     }
 
     fn monotonic_ns(&self) -> u64 {

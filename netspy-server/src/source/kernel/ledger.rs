@@ -4,7 +4,11 @@
 //! Reading them costs system calls, so it is done once a second while there is traffic, when the traffic ends,
 //! and for every query; never while nothing happens.
 
-use std::{fs, io, os::fd::RawFd};
+use std::{
+    fs::{self, File},
+    io,
+    os::{fd::RawFd, unix::fs::FileExt as _},
+};
 
 use aya::maps::{HashMap, MapData, MapError, PerCpuArray};
 use netspy_common::{Inflight, LossCounters, loss, phase, subject};
@@ -57,12 +61,31 @@ unsafe impl aya::Pod for Call {}
 
 /// A program whose skipped runs the kernel counts.
 pub(super) struct Watched {
+    pub(super) name: &'static str,
     /// Events that it serves.
     pub(super) events: Vec<&'static str>,
-    /// Its descriptor, open as long as the program is loaded.
-    pub(super) fd: RawFd,
+    pub(super) skips: Skips,
     /// Skipped runs when they were last read.
     pub(super) counted: u64,
+}
+
+/// What the kernel tells of a program's descriptor (kernel/bpf/syscall.c, `bpf_prog_show_fdinfo`). It stays open: every query
+/// reads it, of every program.
+pub(super) struct Skips(File);
+
+impl Skips {
+    /// Of a descriptor of this process.
+    pub(super) fn of(fd: RawFd) -> io::Result<Self> {
+        File::open(format!("/proc/self/fdinfo/{fd}")).map(Self)
+    }
+
+    /// How often the kernel skipped the program because it would have interrupted itself, where it says so (since 5.12).
+    pub(super) fn read(&self) -> Option<u64> {
+        let mut told = [0; 1024];
+        let length = self.0.read_at(&mut told, 0).ok()?;
+        let told = str::from_utf8(told.get(..length)?).ok()?;
+        told.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?.trim().parse().ok()
+    }
 }
 
 /// Everything that counts.
@@ -114,7 +137,7 @@ impl Ledger {
             }
         }
         for program in &mut self.watched {
-            let Some(total) = skipped_runs(program.fd) else { continue };
+            let Some(total) = program.skips.read() else { continue };
             let count = total.saturating_sub(program.counted);
             program.counted = total;
             if count > 0 {
@@ -165,13 +188,6 @@ fn wants_to_run(thread: u64) -> bool {
     matches!(state, Some(b'R' | b'D'))
 }
 
-/// How often the kernel skipped a program because it would have interrupted itself, from what it tells about the
-/// descriptor (kernel/bpf/syscall.c, `bpf_prog_show_fdinfo`; since 5.12).
-pub(super) fn skipped_runs(fd: RawFd) -> Option<u64> {
-    let told = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
-    told.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?.trim().parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_descriptor_that_is_no_program_has_no_skipped_runs() {
-        assert_eq!(skipped_runs(0), None);
-        assert_eq!(skipped_runs(-1), None);
+        assert_eq!(Skips::of(0).unwrap().read(), None);
+        assert!(Skips::of(-1).is_err());
     }
 }

@@ -3,7 +3,8 @@
 
 use std::{
     io,
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::{AsFd, OwnedFd},
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,10 +14,7 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use netspy_common::{RecordHeader, reader};
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    time::{ClockId, clock_gettime},
-};
+use rustix::time::{ClockId, clock_gettime};
 use tracing_log::log::Log;
 
 use super::{
@@ -25,7 +23,7 @@ use super::{
     ladder::{stop_connects, unload},
     ledger::Ledger,
 };
-use crate::domain::{FlowReading, Input, Ring, Source};
+use crate::domain::{FlowReading, Input, Rest, Ring, Source};
 
 /// While there is traffic the rings are looked at this often: waking the reader for each record would cost
 /// the traced programs many times what the record itself does.
@@ -48,6 +46,8 @@ pub struct KernelSource {
     reader: Array<MapData, u32>,
     flows: FlowMap,
     logger: Option<EbpfLogger<&'static dyn Log>>,
+    /// Readable when the rings or the log have something.
+    wakers: Arc<[OwnedFd]>,
     idle_looks: u32,
     asleep: bool,
     wall_minus_monotonic_ns: Option<i64>,
@@ -69,8 +69,10 @@ impl KernelSource {
         reader: Array<MapData, u32>,
         flows: FlowMap,
         logger: Option<EbpfLogger<&'static dyn Log>>,
-    ) -> Self {
-        Self {
+    ) -> io::Result<Self> {
+        let fds = [events.as_fd(), drops.as_fd()].into_iter().chain(logger.as_ref().map(AsFd::as_fd));
+        let wakers = fds.map(|fd| fd.try_clone_to_owned()).collect::<io::Result<_>>()?;
+        Ok(Self {
             events,
             drops,
             early: None,
@@ -79,12 +81,13 @@ impl KernelSource {
             reader,
             flows,
             logger,
+            wakers,
             idle_looks: 0,
             asleep: false,
             wall_minus_monotonic_ns: None,
             ebpf,
             programs,
-        }
+        })
     }
 
     /// Follows these UNIX sockets, which were connected before the programs ran, to their end: their inode numbers.
@@ -188,23 +191,19 @@ impl Source for KernelSource {
         self.counts.read(now(), take)
     }
 
-    fn wait(&mut self, wake: BorrowedFd<'_>, at_most: Option<Duration>) -> io::Result<()> {
-        if self.idle_looks < IDLE_LOOKS {
-            self.set_asleep(false)?;
-            wait_for(&[wake], Some(at_most.map_or(POLL_EVERY, |limit| limit.min(POLL_EVERY))))?;
-            return Ok(());
-        }
-        if !self.asleep {
-            // Look once more after saying so: a record submitted just before did not wake anybody.
-            self.set_asleep(true)?;
-            wait_for(&[wake], Some(POLL_EVERY))?;
-            return Ok(());
-        }
-        let mut all = vec![wake, self.events.as_fd(), self.drops.as_fd()];
-        all.extend(self.logger.as_ref().map(AsFd::as_fd));
-        if !wait_for(&all, at_most)? {
-            return Ok(()); // nothing came: it sleeps on when its work is done
-        }
+    fn rests(&self) -> bool {
+        self.asleep
+    }
+
+    fn rest(&mut self) -> io::Result<Rest> {
+        let was_asleep = self.asleep;
+        self.set_asleep(self.idle_looks >= IDLE_LOOKS)?;
+        // Looks once more after saying so: a record submitted just before did not wake anybody.
+        let sleeps = was_asleep && self.asleep;
+        Ok(if sleeps { Rest { until: self.wakers.clone(), at_most: None } } else { Rest::of(POLL_EVERY) })
+    }
+
+    fn woken(&mut self) -> io::Result<()> {
         self.idle_looks = 0;
         self.set_asleep(false)
     }
@@ -223,17 +222,6 @@ fn time_ns(record: &[u8]) -> u64 {
 /// `CLOCK_MONOTONIC` in ns.
 fn now() -> u64 {
     now_ns(ClockId::Monotonic).unsigned_abs()
-}
-
-/// Whether one of them is readable before the time is over.
-fn wait_for(fds: &[BorrowedFd<'_>], at_most: Option<Duration>) -> io::Result<bool> {
-    let limit = at_most.and_then(|limit| Timespec::try_from(limit).ok());
-    let mut fds: Vec<_> = fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
-    match poll(&mut fds, limit.as_ref()) {
-        Ok(readable) => Ok(readable > 0),
-        Err(rustix::io::Errno::INTR) => Ok(true),
-        Err(error) => Err(error.into()),
-    }
 }
 
 fn now_ns(clock: ClockId) -> i64 {

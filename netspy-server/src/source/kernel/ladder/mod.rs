@@ -30,7 +30,7 @@ use super::{
     btf::BtfError,
     counts::Counts,
     layout::{InjectedLayout, KernelFacts, read_kernel_facts},
-    ledger::{Ledger, Watched, skipped_runs},
+    ledger::{Ledger, Skips, Watched},
     machine::Machine,
     rings::KernelSource,
 };
@@ -362,7 +362,7 @@ impl<'a> Ladder<'a> {
         let flows = HashMap::try_from(taken(&mut ebpf, "FLOWS")?)?;
         let ledger = Ledger::new(counters, watched, calls);
         let source = KernelSource::new(ebpf, programs, events, drops, counts, ledger, reader, flows, logger);
-        Ok(Loaded { source, hooks: self.hooks, names: self.facts.names })
+        Ok(Loaded { source: source.map_err(MapError::from)?, hooks: self.hooks, names: self.facts.names })
     }
 
     /// The programs whose skipped runs are to be counted; remarks on events of which the kernel does not count them.
@@ -372,16 +372,17 @@ impl<'a> Ladder<'a> {
         for (event, name) in names.filter(|(_, name)| !SKIPS_SHOW_ELSEWHERE.contains(name)) {
             let Some(program) = ebpf.program(name) else { continue };
             let probe = matches!(program, Program::KProbe(_) | Program::TracePoint(_));
-            let fd = program.fd().map_or(-1, |fd| fd.as_fd().as_raw_fd());
-            let known = watched.iter_mut().find(|known| known.fd == fd);
-            let (runs, version) = match (skipped_runs(fd), known) {
+            let skips = program.fd().ok().and_then(|fd| Skips::of(fd.as_fd().as_raw_fd()).ok());
+            let counted = skips.and_then(|skips| Some((skips.read()?, skips)));
+            let known = watched.iter_mut().find(|known| known.name == name);
+            let (runs, version) = match (counted, known) {
                 (Some(_), _) if probe && !self.facts.counts_skipped_probes => ("the probes' runs", "6.7"),
                 (Some(_), Some(known)) => {
                     known.events.push(event);
                     continue;
                 }
-                (Some(counted), None) => {
-                    watched.push(Watched { events: vec![event], fd, counted });
+                (Some((counted, skips)), None) => {
+                    watched.push(Watched { name, events: vec![event], skips, counted });
                     continue;
                 }
                 (None, _) => ("the programs' runs", "5.12"),
