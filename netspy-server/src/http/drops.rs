@@ -11,20 +11,20 @@ use super::answers::Question;
 use super::error::Failure;
 use super::params::Params;
 use super::query::{Kind, ListQuery, OF_CONNECTIONS, SummaryQuery};
-use super::{ApiState, events, render};
+use super::{Shared, events, render};
 use crate::domain::{CountedKind, DropClass, History, HistoryError, ReasonCounts, explain};
 
 /// Places that a summary names.
 const MOST_LOCATIONS: usize = 20;
 
-pub(super) async fn summary(State(api): State<ApiState>, params: Params) -> Result<Response, Failure> {
+pub(super) async fn summary(State(api): Shared, params: Params) -> Result<Response, Failure> {
     params.refuse(&OF_CONNECTIONS, "ask /api/list-connections or /api/events for it")?;
     let query = SummaryQuery::parse(&params, api.clock.now_ns())?;
     let asked = Question::DropSummary(query.clone());
     api.answer_again(asked, move |history, zone| summarise(history, zone, query)).await
 }
 
-pub(super) async fn list(State(api): State<ApiState>, params: Params) -> Result<Response, Failure> {
+pub(super) async fn list(State(api): Shared, params: Params) -> Result<Response, Failure> {
     params.refuse(&OF_CONNECTIONS, "ask /api/list-connections or /api/events for it")?;
     let query = ListQuery::parse(&params, api.clock.now_ns())?;
     let asked = Question::DropList(query.clone());

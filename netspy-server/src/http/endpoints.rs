@@ -1,6 +1,8 @@
 //! Every endpoint once: its path, what it takes, what it answers, and who answers. The router, the index and the description
 //! of the API are made from this list, so that none of them knows more than another.
 
+use std::sync::Arc;
+
 use axum::handler::Handler;
 use axum::routing::{MethodRouter, get};
 use netspy_api::{
@@ -34,7 +36,7 @@ pub(super) struct Endpoint {
     pub(super) summary: &'static str,
     /// `get`, and `post` with the same parameters as a JSON object.
     pub(super) methods: &'static [&'static str],
-    pub(super) routing: MethodRouter<ApiState>,
+    pub(super) routing: MethodRouter<Arc<ApiState>>,
     /// Its parameters, and which of them it refuses.
     pub(super) takes: Option<(Describe, &'static [&'static str])>,
     pub(super) answers: Answers,
@@ -47,7 +49,7 @@ impl Endpoint {
         path: &'static str,
         summary: &'static str,
         answers: Answers,
-        handler: impl Handler<T, ApiState>,
+        handler: impl Handler<T, Arc<ApiState>>,
     ) -> Self {
         let routing = get(handler);
         Self { path, summary, methods: &["get"], routing, takes: None, answers, also: None }
@@ -58,7 +60,7 @@ impl Endpoint {
         path: &'static str,
         summary: &'static str,
         answers: Answers,
-        handler: impl Handler<T, ApiState>,
+        handler: impl Handler<T, Arc<ApiState>>,
     ) -> Self {
         let routing = get(handler.clone()).post(handler);
         Self { path, summary, methods: &["get", "post"], routing, takes: None, answers, also: None }

@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use super::error::Failure;
 use super::params::Params;
 use super::query::{Cursor, Kind, ListQuery, SummaryQuery};
-use super::{ApiState, render};
+use super::{Shared, render};
 use crate::domain::{CountedKind, Filter, History, HistoryError, LossCounts};
 
-pub(super) async fn list(State(api): State<ApiState>, params: Params) -> Result<Response, Failure> {
+pub(super) async fn list(State(api): Shared, params: Params) -> Result<Response, Failure> {
     let event_type = params.text("type")?;
     let query = ListQuery::parse_unbounded(&params, api.clock.now_ns())?;
     api.answer(move |history, zone| list_events(history, zone, event_type.as_deref(), &query)).await

@@ -6,10 +6,10 @@ use jiff::tz::TimeZone;
 use netspy_api::{Listeners, ListeningSocket};
 
 use super::error::Failure;
-use super::{ApiState, render};
+use super::{Shared, render};
 use crate::domain::{ExistingSocket, SocketRole};
 
-pub(super) async fn list(State(api): State<ApiState>) -> Result<Response, Failure> {
+pub(super) async fn list(State(api): Shared) -> Result<Response, Failure> {
     let (sockets, now_ns) = (api.sockets.clone(), api.clock.now_ns());
     api.answer(move |_, zone: &TimeZone| {
         let mut listeners: Vec<_> = sockets

@@ -15,7 +15,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::error::Failure;
-use super::{ApiState, render};
+use super::{ApiState, Shared, render};
 use crate::domain::HistoryError;
 
 /// What it is made of, so that a scrape needs no request headers.
@@ -25,7 +25,7 @@ type Labels = Vec<(&'static str, String)>;
 type Counters = Family<Labels, Counter>;
 type Seconds = Counter<f64, AtomicU64>;
 
-pub(super) async fn scrape(State(api): State<ApiState>) -> Result<Response, Failure> {
+pub(super) async fn scrape(State(api): Shared) -> Result<Response, Failure> {
     let text = tokio::task::spawn_blocking(move || measure(&api));
     match text.await {
         Ok(Ok(text)) => Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response()),

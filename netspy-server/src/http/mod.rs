@@ -30,7 +30,7 @@ mod top;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -49,7 +49,6 @@ use error::Failure;
 const MOST_BODY_BYTES: usize = 64 * 1024;
 
 /// What the API is made of.
-#[derive(Clone)]
 pub struct ApiState {
     /// Where answers come from.
     pub history: Arc<dyn History>,
@@ -71,10 +70,13 @@ pub struct ApiState {
     pub answers: Arc<Answers>,
 }
 
+/// As each handler gets it.
+type Shared = State<Arc<ApiState>>;
+
 impl ApiState {
     /// The answer to `question` as JSON.
     async fn answer<T: Serialize + Send + 'static>(
-        self,
+        &self,
         question: impl FnOnce(&dyn History, &TimeZone) -> Result<T, HistoryError> + Send + 'static,
     ) -> Result<Response, Failure> {
         render::json(&self.ask(question).await?)
@@ -82,7 +84,7 @@ impl ApiState {
 
     /// The same; what was answered just now is answered again if it would be the same, and read once for all who ask at once. `question` asks what `asked` says.
     async fn answer_again<T: Serialize>(
-        self,
+        &self,
         asked: Question,
         question: impl FnOnce(&dyn History, &TimeZone) -> Result<T, HistoryError> + Send + 'static,
     ) -> Result<Response, Failure> {
@@ -90,8 +92,9 @@ impl ApiState {
         // Before the history is read, which is then of this version or a later one.
         let answer = self.answers.to(asked, self.feed.version());
         let read = || {
+            let history = Arc::clone(&self.history);
             off_the_async_threads(move || {
-                render::line(&question(&*self.history, &TimeZone::system())?)
+                render::line(&question(&*history, &TimeZone::system())?)
                     .map_err(|error| HistoryError(error.to_string()))
             })
         };
@@ -100,11 +103,12 @@ impl ApiState {
 
     /// Runs `question` off the async threads, as it reads files, after what happened before it.
     async fn ask<T: Send + 'static>(
-        self,
+        &self,
         question: impl FnOnce(&dyn History, &TimeZone) -> Result<T, HistoryError> + Send + 'static,
     ) -> Result<T, Failure> {
         self.reached().await?;
-        off_the_async_threads(move || question(&*self.history, &TimeZone::system())).await
+        let history = Arc::clone(&self.history);
+        off_the_async_threads(move || question(&*history, &TimeZone::system())).await
     }
 
     /// Waits until what happened before can be read.
@@ -151,7 +155,7 @@ impl Api {
             .route("/docs/", get(docs::serve))
             .fallback(error::unknown_path)
             .method_not_allowed_fallback(error::wrong_method)
-            .with_state(state);
+            .with_state(Arc::new(state));
         Self { routes, allowed_hosts }
     }
 

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use netspy_api::{Liveness, Readiness, ReadinessCheck};
 
 use super::error::Failure;
-use super::{ApiState, render};
+use super::{ApiState, Shared, render};
 use crate::domain::{HistoryError, Window};
 
 /// It answers, so it lives: whatever else is wrong, a restart would not mend it.
@@ -16,7 +16,7 @@ pub(super) async fn live() -> Result<Response, Failure> {
 
 /// Ready is a server whose answers are complete: the pipeline drains the rings, the store takes what it writes and can be
 /// read, and every probe that was attached still is.
-pub(super) async fn ready(State(api): State<ApiState>) -> Result<Response, Failure> {
+pub(super) async fn ready(State(api): Shared) -> Result<Response, Failure> {
     let asked = tokio::task::spawn_blocking(move || {
         let none = Window { since_ns: i64::MAX, until_ns: i64::MAX };
         [

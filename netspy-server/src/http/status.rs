@@ -9,7 +9,7 @@ use netspy_api::{Health, Program, Programs};
 use serde_json::json;
 
 use super::error::Failure;
-use super::{ApiState, endpoints, render};
+use super::{Shared, endpoints, render};
 use crate::domain::{History, HistoryError, Hook, Window};
 
 const HOUR_NS: i64 = 3_600_000_000_000;
@@ -27,7 +27,7 @@ pub(super) async fn index() -> Result<Response, Failure> {
     }))
 }
 
-pub(super) async fn health(State(api): State<ApiState>) -> Result<Response, Failure> {
+pub(super) async fn health(State(api): Shared) -> Result<Response, Failure> {
     let (hooks, now_ns, feed) = (api.hooks.clone(), api.clock.now_ns(), api.feed.clone());
     api.answer(move |history, zone| {
         let running = feed.is_stored() && hooks.iter().all(render::works);
@@ -36,7 +36,7 @@ pub(super) async fn health(State(api): State<ApiState>) -> Result<Response, Fail
     .await
 }
 
-pub(super) async fn programs(State(api): State<ApiState>) -> Result<Response, Failure> {
+pub(super) async fn programs(State(api): Shared) -> Result<Response, Failure> {
     let (hooks, now_ns) = (api.hooks.clone(), api.clock.now_ns());
     api.answer(move |history, zone| list_programs(history, zone, &hooks, now_ns)).await
 }

@@ -22,7 +22,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::error::Failure;
 use super::params::Params;
 use super::query::{Kind, StreamQuery};
-use super::{ApiState, render};
+use super::{Shared, render};
 use crate::domain::{Batch, Filter, History, HistoryError, Window};
 use crate::feed::{Position, Recorded};
 
@@ -41,7 +41,7 @@ const ALIVE_EVERY: Duration = Duration::from_secs(15);
 struct Gone;
 
 pub(super) async fn follow(
-    State(api): State<ApiState>,
+    State(api): Shared,
     headers: HeaderMap,
     params: Params,
 ) -> Result<Response, Failure> {

@@ -9,10 +9,10 @@ use super::answers::Question;
 use super::error::Failure;
 use super::params::Params;
 use super::query::{NOT_OF_SUMS, OF_CONNECTIONS, OF_PACKETS, TopQuery};
-use super::{ApiState, render};
+use super::{Shared, render};
 use crate::domain::{Group, GroupBy, History, HistoryError, Sum};
 
-pub(super) async fn list(State(api): State<ApiState>, params: Params) -> Result<Response, Failure> {
+pub(super) async fn list(State(api): Shared, params: Params) -> Result<Response, Failure> {
     params.refuse(&NOT_OF_SUMS, "sums do not know it; ask a summary or a list for it")?;
     let query = TopQuery::parse(&params, api.clock.now_ns())?;
     if query.of_drops {
