@@ -114,7 +114,7 @@ impl Block {
             for (value, class, rows) in entries(row.get_ref(6 + 2 * at)?.as_blob()?) {
                 count(&mut by.entry(value).or_default().classes, class, rows);
             }
-            for (value, ids) in few(row.get_ref(7 + 2 * at)?.as_blob()?, block.ids.0) {
+            for (value, ids) in few(row.get_ref(7 + 2 * at)?.as_blob()?, block.ids.0, |_| true) {
                 by.entry(value).or_default().ids = Some(ids);
             }
         }
@@ -315,14 +315,16 @@ mod tests {
             prop_assert_eq!(values(&encoded.values).collect::<Vec<_>>(), ids.keys().copied().collect::<Vec<_>>());
             let counted: u32 = classes(&block.classes()).map(|(_, count)| count).sum();
             prop_assert_eq!(counted, counts.values().sum::<u32>());
-            let known: BTreeMap<_, _> = few(&encoded.few, i64::MIN).collect();
+            let known: BTreeMap<_, _> = few(&encoded.few, i64::MIN, |_| true).collect();
             for (process, known) in &known {
                 prop_assert_eq!(known, &ids[process]);
+                let only: Vec<_> = few(&encoded.few, i64::MIN, |value| value == *process).collect();
+                prop_assert_eq!(only, [(*process, known.clone())]);
             }
             for process in ids.keys().filter(|process| !known.contains_key(process)) {
                 prop_assert!(block.by[PROCESS][process].ids.is_none());
             }
-            let ports: Vec<_> = few(&block.encoded(PORT).few, i64::MIN).collect();
+            let ports: Vec<_> = few(&block.encoded(PORT).few, i64::MIN, |_| true).collect();
             let same: Vec<_> = known.into_iter().rev().map(|(process, ids)| (NO_PORT - process, ids)).collect();
             prop_assert_eq!(ports, same);
         }
@@ -330,7 +332,7 @@ mod tests {
         #[test]
         fn damage_ends_a_summary(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
             prop_assert!(entries(&bytes).count() <= 34);
-            prop_assert!(few(&bytes, 0).count() <= 50);
+            prop_assert!(few(&bytes, 0, |_| true).count() <= 50);
         }
     }
 
@@ -338,9 +340,9 @@ mod tests {
     fn the_rows_of_a_process_are_known_while_they_are_few() {
         let mut block = Block::beginning_with(1, ENTRY);
         (1..=FEW as i64).for_each(|id| block.add(id, ENTRY));
-        let known: Vec<_> = few(&block.encoded(PROCESS).few, 1).collect();
+        let known: Vec<_> = few(&block.encoded(PROCESS).few, 1, |_| true).collect();
         assert_eq!(known, [(5, (1..=FEW as i64).collect())]);
         block.add(99, ENTRY);
-        assert_eq!(few(&block.encoded(PROCESS).few, 1).count(), 0);
+        assert_eq!(few(&block.encoded(PROCESS).few, 1, |_| true).count(), 0);
     }
 }

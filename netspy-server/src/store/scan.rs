@@ -45,59 +45,68 @@ fn candidates(file: &Connection, table: Table, question: &Question) -> Result<Ve
         return Ok(Vec::new());
     }
     let (mut found, stretches) = in_segments(file, table, question)?;
-    let sql = blocks_within(table, question, stretches.len());
-    let mut statement = file.prepare_cached(&sql).map_err(cannot_read)?;
+    let mut statement = file.prepare_cached(&blocks_within(table, question)).map_err(cannot_read)?;
     let changed = question.changed_since_ns.unwrap_or(i64::MIN);
     let own = [question.window.since_ns, question.window.until_ns, changed];
-    let values = own.into_iter().chain(stretches.into_iter().flat_map(|(first, last)| [first, last]));
-    let mut blocks = statement.query(params_from_iter(values)).map_err(cannot_read)?;
-    while let Some(block) = blocks.next().map_err(cannot_read)? {
-        let rows = matching(block, question).map_err(cannot_read)?;
-        if !rows.is_empty() {
-            found.push(candidate(block, rows, question).map_err(cannot_read)?);
+    for stretch in stretches {
+        let values = own.into_iter().chain(stretch.into_iter().flat_map(|(first, last)| [first, last]));
+        let mut blocks = statement.query(params_from_iter(values)).map_err(cannot_read)?;
+        while let Some(block) = blocks.next().map_err(cannot_read)? {
+            let rows = matching(block, question).map_err(cannot_read)?;
+            if !rows.is_empty() {
+                found.push(candidate(block, rows, question).map_err(cannot_read)?);
+            }
         }
     }
     found.sort_by_key(|place| std::cmp::Reverse(place.wall_ns.1));
     Ok(found)
 }
 
-/// What segments that are all in the window say of the processes or ports that are asked for, and the blocks for which they
-/// speak.
+/// What segments that are all in the window say of the processes or ports that are asked for, and the stretches of blocks for
+/// which none speaks; `None` is all of them.
 fn in_segments(
     file: &Connection,
     table: Table,
     question: &Question,
-) -> Result<(Vec<Candidate>, Vec<Stretch>), HistoryError> {
-    let (mut found, mut stretches) = (Vec::new(), Vec::<Stretch>::new());
-    // They do not know what has changed in them.
-    let Some(wanted) = question.by().filter(|_| question.changed_since_ns.is_none()) else {
-        return Ok((found, stretches));
-    };
-    let mut follows = false;
-    for segment in segment::places(file, table).map_err(cannot_read)? {
-        let (blocks, wall_ns) = (segment.blocks, segment.wall_ns);
-        if !is_within(wall_ns, question) {
-            follows = false;
+) -> Result<(Vec<Candidate>, Vec<Option<Stretch>>), HistoryError> {
+    let Some((by, wanted)) = of_segments(question) else { return Ok((Vec::new(), vec![None])) };
+    let (mut found, mut stretches) = (Vec::new(), Vec::new());
+    let mut statement = file.prepare_cached(&segment::all(table, by)).map_err(cannot_read)?;
+    let mut segments = statement.query([]).map_err(cannot_read)?;
+    // Blocks before the first segment are in none, and those behind the last.
+    let (mut next, mut follows) = (i64::MIN, false);
+    while let Some(segment) = segments.next().map_err(cannot_read)? {
+        let segment::Place { blocks, wall_ns } = segment::place(segment).map_err(cannot_read)?;
+        let within = is_within(wall_ns, question);
+        if !within && question.window.since_ns <= wall_ns.1 && wall_ns.0 <= question.window.until_ns {
+            follows = false; // its blocks say what of it is
             continue;
         }
-        match stretches.last_mut().filter(|_| follows) {
-            Some(last) => last.1 = blocks.1,
-            None => stretches.push(blocks),
+        if !follows {
+            stretches.push(Some((next, blocks.0.saturating_sub(1))));
         }
-        follows = true;
+        (next, follows) = (blocks.1.saturating_add(1), true);
         let mut rows = BTreeMap::new();
-        let blocks = segment::find(file, table, blocks.0, wanted, |class, count| {
-            if question.wants_class(class) {
-                *rows.entry(class).or_default() += u64::from(count);
+        if within {
+            let blocks = segment::find(segment, wanted, |class, count| {
+                if question.wants_class(class) {
+                    *rows.entry(class).or_default() += u64::from(count);
+                }
+            })
+            .map_err(cannot_read)?;
+            if !rows.is_empty() {
+                let certain = question.is_of_blocks();
+                found.push(Candidate { place: Place::Segment(blocks), wall_ns, rows, certain });
             }
-        })
-        .map_err(cannot_read)?;
-        if !rows.is_empty() {
-            let certain = question.is_of_blocks();
-            found.push(Candidate { place: Place::Segment(blocks), wall_ns, rows, certain });
         }
     }
+    stretches.push(Some((next, i64::MAX)));
     Ok((found, stretches))
+}
+
+/// What segments are asked by, and for which, if they know enough: they do not know what has changed in them.
+fn of_segments(question: &Question) -> Option<(usize, &[u32])> {
+    question.by().filter(|_| question.changed_since_ns.is_none())
 }
 
 fn is_within(wall_ns: (i64, i64), question: &Question) -> bool {
@@ -114,16 +123,16 @@ fn columns(question: &Question) -> String {
     format!("first_id, last_id, wall_first_ns, wall_last_ns, classes{long}")
 }
 
-/// Which blocks the window touches, but for so many stretches of them.
-fn blocks_within(table: Table, question: &Question, stretches: usize) -> String {
-    let but = (0..stretches).fold(String::new(), |but, at| {
-        but + &format!(" AND first_id NOT BETWEEN ?{} AND ?{}", 4 + 2 * at, 5 + 2 * at)
-    });
-    format!(
-        "SELECT {} FROM {} WHERE wall_last_ns >= ?1 AND wall_first_ns <= ?2 AND changed_ns >= ?3{but}",
-        columns(question),
-        table.blocks
-    )
+/// Which blocks the window touches: of a stretch of them where segments speak for the rest, which leaves so few that an index on
+/// time would only lengthen the way.
+fn blocks_within(table: Table, question: &Question) -> String {
+    let (columns, blocks) = (columns(question), table.blocks);
+    let within = "wall_last_ns >= ?1 AND +wall_first_ns <= ?2 AND +changed_ns >= ?3";
+    if of_segments(question).is_some() {
+        format!("SELECT {columns} FROM {blocks} WHERE first_id BETWEEN ?4 AND ?5 AND +{within}")
+    } else {
+        format!("SELECT {columns} FROM {blocks} WHERE {within}")
+    }
 }
 
 /// Rows of a block that match by process or port and by class, by class. Looks at no more of the summary than it must.
@@ -163,9 +172,11 @@ fn candidate(block: &Row<'_>, rows: BTreeMap<u32, u64>, question: &Question) -> 
 /// The ids of the rows of these processes or ports, falling, if the block knows all of them.
 fn known(block: &Row<'_>, first_id: i64, wanted: &[u32]) -> rusqlite::Result<Option<Vec<i64>>> {
     let is_wanted = |value: u32| wanted.binary_search(&value).is_ok();
-    let mut unknown = values(part(block, 5)?).filter(|value| is_wanted(*value)).count();
+    let last = wanted.last().copied().unwrap_or(0);
+    let there = values(part(block, 5)?).take_while(|value| *value <= last);
+    let mut unknown = there.filter(|value| is_wanted(*value)).count();
     let mut all = Vec::new();
-    for (_, ids) in few(part(block, 6)?, first_id).filter(|(value, _)| is_wanted(*value)) {
+    for (_, ids) in few(part(block, 6)?, first_id, is_wanted).take(unknown) {
         unknown = unknown.saturating_sub(1);
         all.extend(ids);
     }
@@ -344,7 +355,7 @@ mod tests {
         let all = Filter::within(Window { since_ns: i64::MIN, until_ns: i64::MAX });
         for table in [CONNECTIONS, DROPS] {
             let question = Question::of_drops(&file, &all).unwrap();
-            let sql = format!("EXPLAIN QUERY PLAN {}", blocks_within(table, &question, 0));
+            let sql = format!("EXPLAIN QUERY PLAN {}", blocks_within(table, &question));
             let plan: String = file.query_row(&sql, [0, 0, 0], |row| row.get("detail")).unwrap();
             assert!(plan.contains("USING COVERING INDEX"), "{plan}");
         }

@@ -71,7 +71,9 @@ impl Segment {
         let mut segment = Self { blocks, wall_ns: (row.get(2)?, row.get(3)?), by: Default::default() };
         for (at, by) in segment.by.iter_mut().enumerate() {
             let (mut rest, mut value) = (Numbers(row.get_ref(4 + at)?.as_blob()?), 0);
-            while let Some((of, blocks, classes)) = next(&mut rest, &mut value) {
+            while let Some(of) = rest.rising(&mut value)
+                && let Some((blocks, classes)) = next(&mut rest)
+            {
                 let mut rows = Rows { blocks, classes: Vec::new() };
                 for (class, of_class) in pairs(&mut rest, classes) {
                     count(&mut rows.classes, class, of_class);
@@ -121,9 +123,9 @@ fn blocks(first: i64, bytes: &[u8]) -> impl Iterator<Item = i64> {
     })
 }
 
-/// A process or port, its blocks and how many classes follow. What is damaged ends them.
-fn next(rest: &mut Numbers<'_>, value: &mut u32) -> Option<(u32, u32, u32)> {
-    Some((rest.rising(value)?, rest.short()?, rest.short()?))
+/// The blocks of a process or port and how many classes follow. What is damaged ends them.
+fn next(rest: &mut Numbers<'_>) -> Option<(u32, u32)> {
+    Some((rest.short()?, rest.short()?))
 }
 
 /// So many classes and their rows.
@@ -216,43 +218,45 @@ pub(super) struct Place {
     pub(super) wall_ns: (i64, i64),
 }
 
-/// All of them, by rising ids.
-pub(super) fn places(file: &Connection, table: Table) -> rusqlite::Result<Vec<Place>> {
-    let sql = format!(
-        "SELECT first_block, last_block, wall_first_ns, wall_last_ns FROM {} ORDER BY first_block",
+/// A statement for all of them, by rising ids, and what they say by process or by port.
+pub(super) fn all(table: Table, by: usize) -> String {
+    let column = ["processes", "ports"][by];
+    format!(
+        "SELECT first_block, last_block, wall_first_ns, wall_last_ns, blocks, {column} FROM {} ORDER BY first_block",
         table.segments
-    );
-    let mut statement = file.prepare_cached(&sql)?;
-    let place =
-        |row: &Row<'_>| Ok(Place { blocks: (row.get(0)?, row.get(1)?), wall_ns: (row.get(2)?, row.get(3)?) });
-    statement.query_map([], place)?.collect()
+    )
 }
 
-/// First ids of those blocks of a segment that may have rows of these processes or ports, which rise; `take` gets how many
-/// rows they have of each class.
+/// Where one is that [`all`] has found.
+pub(super) fn place(row: &Row<'_>) -> rusqlite::Result<Place> {
+    Ok(Place { blocks: (row.get(0)?, row.get(1)?), wall_ns: (row.get(2)?, row.get(3)?) })
+}
+
+/// First ids of those of its blocks that may have rows of these processes or ports, which rise; `take` gets how many rows they
+/// have of each class.
 pub(super) fn find(
-    file: &Connection,
-    table: Table,
-    first: i64,
-    (by, wanted): (usize, &[u32]),
+    row: &Row<'_>,
+    wanted: &[u32],
     mut take: impl FnMut(u32, u32),
 ) -> rusqlite::Result<Vec<i64>> {
-    let column = ["processes", "ports"][by];
-    let sql = format!("SELECT blocks, {column} FROM {} WHERE first_block = ?1", table.segments);
     let last = wanted.last().copied().unwrap_or(0);
-    file.prepare_cached(&sql)?.query_row([first], |row| {
-        let mut rest = Numbers(row.get_ref(1)?.as_blob()?);
-        let (mut value, mut found) = (0, 0);
-        while let Some((of, blocks, classes)) = next(&mut rest, &mut value).filter(|next| next.0 <= last) {
-            let is_wanted = wanted.binary_search(&of).is_ok();
-            for (class, rows) in pairs(&mut rest, classes) {
-                if is_wanted {
-                    take(class, rows);
-                }
-            }
-            found |= if is_wanted { blocks } else { 0 };
+    let (mut rest, mut value, mut found) = (Numbers(row.get_ref(5)?.as_blob()?), 0, 0_u32);
+    while let Some(of) = rest.rising(&mut value).filter(|of| *of <= last) {
+        if wanted.binary_search(&of).is_err() {
+            let Some(()) = pass(&mut rest) else { break };
+            continue;
         }
-        let all = blocks(first, row.get_ref(0)?.as_blob()?).enumerate();
-        Ok(all.filter(|(at, _)| found >> at & 1 == 1).map(|(_, first)| first).collect())
-    })
+        let Some((blocks, classes)) = next(&mut rest) else { break };
+        pairs(&mut rest, classes).for_each(|(class, rows)| take(class, rows));
+        found |= blocks;
+    }
+    let all = blocks(row.get(0)?, row.get_ref(4)?.as_blob()?).enumerate();
+    Ok(all.filter(|(at, _)| found >> at & 1 == 1).map(|(_, first)| first).collect())
+}
+
+/// Leaves out what [`next`] and [`pairs`] read.
+fn pass(rest: &mut Numbers<'_>) -> Option<()> {
+    rest.skip(1)?;
+    let classes = rest.short()?;
+    rest.skip(classes.saturating_mul(2))
 }

@@ -110,11 +110,23 @@ pub(super) fn entries(bytes: &[u8]) -> impl Iterator<Item = (u32, u32, u32)> {
     std::iter::from_fn(move || Some((rest.rising(&mut value)?, rest.short()?, rest.short()?)))
 }
 
-/// The rows of those processes or ports that have few in a block that begins with this id; both rise. What is damaged ends it.
-pub(super) fn few(bytes: &[u8], first_id: i64) -> impl Iterator<Item = (u32, Vec<i64>)> {
+/// The rows of those wanted processes or ports that have few in a block that begins with this id; both rise. What is damaged ends
+/// it.
+pub(super) fn few(
+    bytes: &[u8],
+    first_id: i64,
+    is_wanted: impl Fn(u32) -> bool,
+) -> impl Iterator<Item = (u32, Vec<i64>)> {
     let (mut rest, mut value) = (Numbers(bytes), 0);
     std::iter::from_fn(move || {
-        let (value, length) = (rest.rising(&mut value)?, rest.short()?);
+        let mut length;
+        loop {
+            (_, length) = (rest.rising(&mut value)?, rest.short()?);
+            if is_wanted(value) {
+                break;
+            }
+            rest.skip(length)?;
+        }
         let mut id = first_id;
         let mut ids = Vec::with_capacity(FEW);
         for _ in 0..length {
