@@ -89,16 +89,15 @@ impl ApiState {
         question: impl FnOnce(&dyn History, &TimeZone) -> Result<T, HistoryError> + Send + 'static,
     ) -> Result<Response, Failure> {
         self.reached().await?;
-        // Before the history is read, which is then of this version or a later one.
-        let answer = self.answers.to(asked, self.feed.version());
-        let read = || {
+        let read = async || {
             let history = Arc::clone(&self.history);
             off_the_async_threads(move || {
                 render::line(&question(&*history, &TimeZone::system())?)
                     .map_err(|error| HistoryError(error.to_string()))
             })
+            .await
         };
-        answer.get_or_try_init(read).await.cloned().map(render::body)
+        self.answers.to(asked).now(&self.feed, read).await.map(render::body)
     }
 
     /// Runs `question` off the async threads, as it reads files, after what happened before it.
