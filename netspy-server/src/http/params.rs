@@ -4,11 +4,12 @@
 //! 400, as it always was in a body: an unfiltered answer to a filtered question is a wrong answer. For the
 //! same reason a known parameter may be given once only. Unknown ones are ignored, and `null` is absent.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::ops::RangeInclusive;
 
-use axum::extract::{FromRequest, Query, Request};
+use axum::extract::{FromRequest, Request};
 use axum::http::{Method, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use jiff::Timestamp;
@@ -62,9 +63,7 @@ impl<S: Send + Sync> FromRequest<S> for Params {
     type Rejection = Failure;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Failure> {
-        let pairs = Query::<Vec<(String, String)>>::try_from_uri(request.uri())
-            .map_err(|error| Failure::invalid(format!("the query string cannot be read: {error}")))?;
-        let mut params = Self::from_query(pairs.0)?;
+        let mut params = Self::from_query(request.uri().query().unwrap_or_default())?;
         if request.method() == Method::POST {
             let body = Limited::new(request.into_body(), super::MOST_BODY_BYTES);
             let body = body.collect().await.map_err(|error| {
@@ -84,8 +83,9 @@ impl<S: Send + Sync> FromRequest<S> for Params {
 }
 
 impl Params {
-    pub(super) fn from_query(pairs: Vec<(String, String)>) -> Result<Self, Failure> {
-        Self::collect(pairs.into_iter().map(|(name, text)| (name, Given::Text(text))))
+    pub(super) fn from_query(query: &str) -> Result<Self, Failure> {
+        let pairs = form_urlencoded::parse(query.as_bytes());
+        Self::collect(pairs.map(|(name, text)| (name, Given::Text(text.into_owned()))))
     }
 
     /// An empty body asks for the defaults, as `{}` does.
@@ -101,10 +101,10 @@ impl Params {
             }
         })?;
         let members = members.0.into_iter().filter(|(_, value)| !value.is_null());
-        Self::collect(members.map(|(name, value)| (name, Given::Json(value))))
+        Self::collect(members.map(|(name, value)| (name.into(), Given::Json(value))))
     }
 
-    fn collect(given: impl Iterator<Item = (String, Given)>) -> Result<Self, Failure> {
+    fn collect<'a>(given: impl Iterator<Item = (Cow<'a, str>, Given)>) -> Result<Self, Failure> {
         let mut params = BTreeMap::new();
         for (name, value) in given {
             let Some(known) = KNOWN.into_iter().find(|known| *known == name) else { continue };
@@ -118,19 +118,22 @@ impl Params {
     /// A text; absent where it is empty.
     pub(super) fn text(&self, name: &str) -> Result<Option<String>, Failure> {
         match self.0.get(name) {
-            None => Ok(None),
-            Some(Given::Text(text) | Given::Json(Value::String(text))) => {
-                Ok(Some(text.clone()).filter(|text| !text.is_empty()))
-            }
-            Some(given) => Err(wrong(name, "a string", given)),
+            Some(given @ Given::Json(Value::Number(_))) => Err(wrong(name, "a string", given)),
+            _ => Ok(self.word(name)?.map(Cow::into_owned)),
         }
     }
 
     /// A text that may also be given as a whole number; absent where it is empty.
-    pub(super) fn word(&self, name: &str) -> Result<Option<String>, Failure> {
+    pub(super) fn word(&self, name: &str) -> Result<Option<Cow<'_, str>>, Failure> {
         match self.0.get(name) {
-            Some(Given::Json(Value::Number(number))) if number.is_u64() => Ok(Some(number.to_string())),
-            _ => self.text(name),
+            None => Ok(None),
+            Some(Given::Json(Value::Number(number))) if number.is_u64() => {
+                Ok(Some(number.to_string().into()))
+            }
+            Some(Given::Text(text) | Given::Json(Value::String(text))) => {
+                Ok(Some(text.as_str().into()).filter(|_| !text.is_empty()))
+            }
+            Some(given) => Err(wrong(name, "a string", given)),
         }
     }
 
@@ -142,7 +145,7 @@ impl Params {
         read: impl FnOnce(&str) -> Option<T>,
     ) -> Result<Option<T>, Failure> {
         let Some(text) = self.word(name)? else { return Ok(None) };
-        read(&text).map(Some).ok_or_else(|| wrong(name, takes, &Given::Text(text)))
+        read(&text).map(Some).ok_or_else(|| wrong(name, takes, &Given::Text(text.into_owned())))
     }
 
     /// Refuses a condition that no answer of this endpoint could meet; `elsewhere` says where it belongs.
@@ -201,11 +204,11 @@ impl Params {
 }
 
 /// Names that a parameter takes; written only where it is refused.
-pub(super) struct Names<'a>(pub(super) &'a [&'a str]);
+pub(super) struct Names<I>(pub(super) I);
 
-impl Display for Names<'_> {
+impl<I: Iterator<Item = &'static str> + Clone> Display for Names<I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, name) in self.0.iter().enumerate() {
+        for (at, name) in self.0.clone().enumerate() {
             write!(f, "{}{name}", if at == 0 { "" } else { ", " })?;
         }
         Ok(())

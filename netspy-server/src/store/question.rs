@@ -132,6 +132,11 @@ impl Question {
         is_among(self.processes.as_ref(), process) && self.wants_class(class)
     }
 
+    /// Whether rows are asked for whatever their class.
+    pub(super) fn wants_any_class(&self) -> bool {
+        self.classes.is_none()
+    }
+
     /// Whether rows of this class are asked for.
     pub(super) fn wants_class(&self, class: u32) -> bool {
         is_among(self.classes.as_ref(), class)

@@ -26,6 +26,12 @@ impl<'a, 'row> Columns<'a, 'row> {
         self.row.get(self.next - 1).map_err(|error| unreadable(name, &error))
     }
 
+    /// The same, as it is stored.
+    pub(super) fn raw(&mut self, name: &str) -> Result<ValueRef<'a>, HistoryError> {
+        self.next += 1;
+        self.row.get_ref(self.next - 1).map_err(|error| unreadable(name, &error))
+    }
+
     /// A u64, stored as the i64 with the same bits.
     pub(super) fn unsigned(&mut self, name: &str) -> Result<u64, HistoryError> {
         self.take(name).map(i64::cast_unsigned)

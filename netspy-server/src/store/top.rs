@@ -1,9 +1,9 @@
 //! The groups of most events, from rollups alone.
 
 use std::collections::HashMap;
-use std::hash::Hash;
 
 use rusqlite::Connection;
+use rusqlite::types::{FromSql, ValueRef};
 
 use super::block::{CONNECTIONS, DROPS, Table};
 use super::dictionary::CauseReader;
@@ -41,12 +41,41 @@ pub(super) fn drops(
     top(file, DROPS, &Question::of_drops(file, filter)?, filter, by, limit)
 }
 
-/// What a rollup says that groups are made of.
-#[derive(PartialEq, Eq, Hash)]
-enum Key {
-    Program(u32),
-    Destination(Destination),
-    Class(u32),
+/// What a rollup says that groups are made of, as it is stored: there are far more rollups than groups, so that it is not read
+/// before it is known to be another one.
+#[derive(Default)]
+struct Stored(Vec<u8>);
+
+impl Stored {
+    fn set(&mut self, value: ValueRef<'_>) {
+        self.0.clear();
+        match value {
+            ValueRef::Integer(number) => {
+                self.0.push(b'i');
+                self.0.extend(number.to_ne_bytes());
+            }
+            ValueRef::Text(text) => {
+                self.0.push(b't');
+                self.0.extend(text);
+            }
+            ValueRef::Blob(bytes) => {
+                self.0.push(b'b');
+                self.0.extend(bytes);
+            }
+            ValueRef::Null | ValueRef::Real(_) => {} // not in this table
+        }
+    }
+
+    fn value(bytes: &[u8]) -> ValueRef<'_> {
+        match bytes.split_first() {
+            Some((b't', text)) => ValueRef::Text(text),
+            Some((b'b', bytes)) => ValueRef::Blob(bytes),
+            Some((_, number)) => number
+                .try_into()
+                .map_or(ValueRef::Null, |number| ValueRef::Integer(i64::from_ne_bytes(number))),
+            None => ValueRef::Null,
+        }
+    }
 }
 
 fn top(
@@ -74,28 +103,30 @@ fn top(
         GroupBy::Destination | GroupBy::Address | GroupBy::Port => "destination",
         GroupBy::Outcome | GroupBy::Reason => "class",
     };
-    let what = format!("{column}, class, count, bytes_sent, bytes_received");
-    let mut found = HashMap::<Key, Sum>::new();
+    // The class comes last, and is read only where it matters.
+    let what = format!("{column}, count, bytes_sent, bytes_received, class");
+    let (mut found, mut key) = (HashMap::<Vec<u8>, Sum>::new(), Stored::default());
     sums::each(file, kinds, minutes, &programs, &what, |columns| {
-        let key = match column {
-            "program" => Key::Program(columns.take(column)?),
-            "destination" => Key::Destination(columns.take(column)?),
-            _ => Key::Class(columns.take(column)?),
+        key.set(columns.raw(column)?);
+        let sum = Sum {
+            count: columns.unsigned("count")?,
+            bytes_sent: columns.unsigned("bytes_sent")?,
+            bytes_received: columns.unsigned("bytes_received")?,
         };
-        if question.wants_class(columns.take("class")?) {
-            let sum = Sum {
-                count: columns.unsigned("count")?,
-                bytes_sent: columns.unsigned("bytes_sent")?,
-                bytes_received: columns.unsigned("bytes_received")?,
-            };
-            add(&mut found, key, sum);
+        if question.wants_any_class() || question.wants_class(columns.take("class")?) {
+            match found.get_mut(&key.0) {
+                Some(known) => add(known, sum),
+                None => {
+                    found.insert(key.0.clone(), sum);
+                }
+            }
         }
         Ok(())
     })?;
-    let mut groups = HashMap::new();
+    let mut groups = HashMap::<_, Sum>::new();
     let mut name = Names { file, causes: CauseReader::of(file) };
     for (key, sum) in found.into_iter().filter(|(_, sum)| sum.count > 0) {
-        add(&mut groups, name.group(key, by)?, sum);
+        add(groups.entry(name.group(Stored::value(&key), by)?).or_default(), sum);
     }
     Ok(most(groups.into_iter().collect(), limit as usize))
 }
@@ -113,11 +144,14 @@ fn most(mut groups: Vec<(Group, Sum)>, limit: usize) -> Vec<(Group, Sum)> {
     groups
 }
 
-fn add<K: Eq + Hash>(sums: &mut HashMap<K, Sum>, key: K, more: Sum) {
-    let sum = sums.entry(key).or_default();
+fn add(sum: &mut Sum, more: Sum) {
     sum.count += more.count;
     sum.bytes_sent += more.bytes_sent;
     sum.bytes_received += more.bytes_received;
+}
+
+fn read<T: FromSql>(value: ValueRef<'_>, column: &str) -> Result<T, HistoryError> {
+    T::column_result(value).map_err(|error| unreadable(column, &error))
 }
 
 /// What numbers stand for.
@@ -127,24 +161,32 @@ struct Names<'a> {
 }
 
 impl Names<'_> {
-    /// Several keys may be one group: programs of the same name, causes of the same reason.
-    fn group(&mut self, key: Key, by: GroupBy) -> Result<Group, HistoryError> {
-        match (key, by) {
-            (Key::Program(0), _) => Ok(Group::Others),
-            (Key::Program(number), by) => self.program(number, by),
-            (Key::Class(number), GroupBy::Reason) => Ok(Group::Reason(self.causes.get(number)?.reason)),
-            (Key::Class(number), _) => match codes::from_class(number) {
-                Some((_, verdict)) => Ok(Group::Outcome(verdict)),
-                None => Err(unreadable("class", &format!("nothing has number {number}"))),
+    /// Several values may be one group: programs of the same name, causes of the same reason.
+    fn group(&mut self, value: ValueRef<'_>, by: GroupBy) -> Result<Group, HistoryError> {
+        let number = || read::<u32>(value, "number");
+        let destination = || read::<Destination>(value, "destination");
+        Ok(match by {
+            GroupBy::Process | GroupBy::Exe | GroupBy::User => match number()? {
+                0 => Group::Others,
+                number => self.program(number, by)?,
             },
-            (Key::Destination(Destination::Ip(end, _)), GroupBy::Address) => {
-                Ok(Group::Address(end.canonical().ip))
+            GroupBy::Reason => Group::Reason(self.causes.get(number()?)?.reason),
+            GroupBy::Outcome => {
+                let number = number()?;
+                let (_, verdict) = codes::from_class(number)
+                    .ok_or_else(|| unreadable("class", &format!("nothing has number {number}")))?;
+                Group::Outcome(verdict)
             }
-            (Key::Destination(Destination::Ip(end, protocol)), GroupBy::Port) => {
-                Ok(Group::Port { port: end.port, protocol })
-            }
-            (Key::Destination(destination), _) => Ok(destination.group()),
-        }
+            GroupBy::Destination => destination()?.group(),
+            GroupBy::Address => match destination()? {
+                Destination::Ip(end, _) => Group::Address(end.canonical().ip),
+                other => other.group(),
+            },
+            GroupBy::Port => match destination()? {
+                Destination::Ip(end, protocol) => Group::Port { port: end.port, protocol },
+                other => other.group(),
+            },
+        })
     }
 
     fn program(&self, number: u32, by: GroupBy) -> Result<Group, HistoryError> {

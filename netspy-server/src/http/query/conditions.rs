@@ -51,7 +51,7 @@ const OTHERS: [&str; 13] = [
 /// Conditions besides pid and name, as they were given.
 pub(super) fn given(params: &Params) -> Result<BTreeMap<&'static str, String>, Failure> {
     let names = OTHERS.into_iter().chain(OF_PACKETS);
-    let given = names.map(|name| Ok(params.word(name)?.map(|text| (name, text))));
+    let given = names.map(|name| Ok(params.word(name)?.map(|text| (name, text.into_owned()))));
     given.filter_map(Result::transpose).collect()
 }
 
@@ -140,8 +140,8 @@ fn directions(params: &Params) -> Result<(Option<Direction>, Option<PacketDirect
 }
 
 fn verdicts(params: &Params) -> Result<Vec<Verdict>, Failure> {
-    let names = Verdict::ALL.map(Verdict::name);
-    let takes = format_args!("one or more of {}, separated by commas", Names(&names));
+    let names = Names(Verdict::ALL.into_iter().map(Verdict::name));
+    let takes = format_args!("one or more of {names}, separated by commas");
     let verdicts = params.read("outcome", takes, |text| text.split(',').map(Verdict::from_name).collect())?;
     Ok(verdicts.unwrap_or_default())
 }

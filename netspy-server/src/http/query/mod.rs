@@ -194,8 +194,8 @@ impl TopQuery {
             _ => !of_drops,
         };
         let named = NAMES.iter().filter(|(by, _)| may_be_by(*by));
-        let names: Vec<_> = named.clone().map(|(_, name)| *name).collect();
-        let by = params.read("by", format_args!("one of {}", Names(&names)), |text| {
+        let names = Names(named.clone().map(|(_, name)| *name));
+        let by = params.read("by", format_args!("one of {names}"), |text| {
             named.clone().find(|(_, name)| *name == text).map(|(by, _)| *by)
         })?;
         let asked = Asked::parse(params, now_ns)?;
