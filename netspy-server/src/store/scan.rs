@@ -21,7 +21,8 @@ const FEW_PROCESSES: usize = 32;
 
 /// Where rows that are asked for can be, as far as summaries say.
 struct Candidate {
-    place: Place,
+    /// Blocks, by their first ids.
+    blocks: Vec<i64>,
     wall_ns: (i64, i64),
     /// By class.
     rows: BTreeMap<u32, u64>,
@@ -32,11 +33,13 @@ struct Candidate {
 /// First ids of the first and the last of some blocks.
 type Stretch = (i64, i64);
 
-enum Place {
-    /// A stretch of ids, and those of them where they are known.
-    Block((i64, i64), Option<Vec<i64>>),
-    /// Blocks of a segment, by their first ids.
-    Segment(Vec<i64>),
+/// A block whose rows are looked at.
+struct Block {
+    /// First and last.
+    ids: (i64, i64),
+    wall_ns: (i64, i64),
+    /// Those that are asked for, falling, where they are known.
+    known: Option<Vec<i64>>,
 }
 
 /// The places that matter, latest first.
@@ -96,7 +99,7 @@ fn in_segments(
             .map_err(cannot_read)?;
             if !rows.is_empty() {
                 let certain = question.is_of_blocks();
-                found.push(Candidate { place: Place::Segment(blocks), wall_ns, rows, certain });
+                found.push(Candidate { blocks, wall_ns, rows, certain });
             }
         }
     }
@@ -159,14 +162,9 @@ fn matching(block: &Row<'_>, question: &Question) -> rusqlite::Result<BTreeMap<u
 }
 
 fn candidate(block: &Row<'_>, rows: BTreeMap<u32, u64>, question: &Question) -> rusqlite::Result<Candidate> {
-    let ids = (block.get(0)?, block.get(1)?);
-    let known = match question.by() {
-        Some((_, wanted)) => known(block, ids.0, wanted)?,
-        None => None,
-    };
     let wall_ns = (block.get(2)?, block.get(3)?);
     let certain = question.is_of_blocks() && is_within(wall_ns, question);
-    Ok(Candidate { place: Place::Block(ids, known), wall_ns, rows, certain })
+    Ok(Candidate { blocks: vec![block.get(0)?], wall_ns, rows, certain })
 }
 
 /// The ids of the rows of these processes or ports, falling, if the block knows all of them.
@@ -193,15 +191,18 @@ fn blocks_of(
     file: &Connection,
     table: Table,
     question: &Question,
-    of: Candidate,
-) -> Result<Vec<Candidate>, HistoryError> {
-    let Place::Segment(blocks) = &of.place else { return Ok(vec![of]) };
+    of: &Candidate,
+) -> Result<Vec<Block>, HistoryError> {
     let sql = format!("SELECT {} FROM {} WHERE first_id = ?1", columns(question), table.blocks);
     let mut statement = file.prepare_cached(&sql).map_err(cannot_read)?;
     let mut read = |first: &i64| {
-        statement.query_row([first], |block| candidate(block, BTreeMap::new(), question)).map_err(cannot_read)
+        let read = |block: &Row<'_>| {
+            let known = question.by().map(|(_, wanted)| known(block, *first, wanted)).transpose()?.flatten();
+            Ok(Block { ids: (*first, block.get(1)?), wall_ns: (block.get(2)?, block.get(3)?), known })
+        };
+        statement.query_row([first], read).map_err(cannot_read)
     };
-    let mut found = blocks.iter().map(&mut read).collect::<Result<Vec<_>, _>>()?;
+    let mut found = of.blocks.iter().map(&mut read).collect::<Result<Vec<_>, _>>()?;
     found.sort_by_key(|block| std::cmp::Reverse(block.wall_ns.1));
     Ok(found)
 }
@@ -212,7 +213,7 @@ fn scan(
     file: &Connection,
     table: Table,
     question: &Question,
-    block: &Place,
+    block: &Block,
     mut take: impl FnMut((i64, i64), u32),
 ) -> Result<(), HistoryError> {
     let and = if question.rows.sql.is_empty() { "" } else { " AND " };
@@ -237,10 +238,9 @@ fn scan(
         }
         Ok(())
     };
-    match block {
-        Place::Block(_, Some(known)) => known.iter().try_for_each(|id| within(*id, *id)),
-        Place::Block((first, last), None) => within(*first, *last),
-        Place::Segment(_) => Ok(()), // its blocks are
+    match &block.known {
+        Some(known) => known.iter().try_for_each(|id| within(*id, *id)),
+        None => within(block.ids.0, block.ids.1),
     }
 }
 
@@ -267,8 +267,8 @@ pub(super) fn count(
             }
             continue;
         }
-        for block in blocks_of(file, table, question, candidate)? {
-            scan(file, table, question, &block.place, |_, class| *counts.entry(class).or_default() += 1)?;
+        for block in blocks_of(file, table, question, &candidate)? {
+            scan(file, table, question, &block, |_, class| *counts.entry(class).or_default() += 1)?;
         }
     }
     Ok(counts)
@@ -291,11 +291,11 @@ pub(super) fn page<T>(
                 continue;
             }
         }
-        for block in blocks_of(file, table, question, candidate)? {
+        for block in blocks_of(file, table, question, &candidate)? {
             if certain && !newest.may_be_in(block.wall_ns, question) {
                 continue;
             }
-            scan(file, table, question, &block.place, |at, _| {
+            scan(file, table, question, &block, |at, _| {
                 total += u64::from(!certain);
                 if question.after.is_none_or(|after| at < after) {
                     newest.take(at);
