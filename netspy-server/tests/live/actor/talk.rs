@@ -88,28 +88,30 @@ impl Talk {
             End::PeerResets => raw_errno(socket.read(&mut [0]).err()),
             End::PeerCloses => {
                 let errno = raw_errno(socket.read(&mut [0]).err());
-                wait_for_peer(socket);
-                errno
+                if errno == 0 { wait_for_peer(socket) } else { errno }
             }
         }
     }
 }
 
-/// Waits until the peer's socket is one in TIME-WAIT, whose timer is number 3 (`proc_net_tcp.rst` of the kernel's documentation):
-/// while it becomes that a FIN may find neither, and then the kernel answers with a RST.
-fn wait_for_peer(socket: &Socket) {
+/// Waits until the peer's socket is one in TIME-WAIT, whose timer is number 3 (`proc_net_tcp.rst` of the kernel's documentation).
+/// While it becomes that, what comes for it may find neither, and then the kernel answers with a RST, which is the error.
+fn wait_for_peer(socket: &Socket) -> i32 {
     let port = |address: SockAddr| format!(":{:04X}", address.as_socket().unwrap().port());
-    let (here, there) = (port(socket.local_addr().unwrap()), port(socket.peer_addr().unwrap()));
-    let is_peer = |line: &str| {
-        let mut fields = line.split_whitespace().skip(1);
-        let (local, remote) = (fields.next().unwrap(), fields.next().unwrap());
-        local.ends_with(&there) && remote.ends_with(&here) && fields.nth(2).unwrap().starts_with("03:")
-    };
     let begun = Instant::now();
-    while !["tcp", "tcp6"].iter().any(|name| {
-        fs::read_to_string(format!("/proc/self/net/{name}")).unwrap_or_default().lines().any(is_peer)
-    }) {
+    // A socket that was reset has no peer.
+    while let (Ok(here), Ok(there)) = (socket.local_addr().map(port), socket.peer_addr().map(port)) {
+        let is_peer = |line: &str| {
+            let mut fields = line.split_whitespace().skip(1);
+            let (local, remote) = (fields.next().unwrap(), fields.next().unwrap());
+            local.ends_with(&there) && remote.ends_with(&here) && fields.nth(2).unwrap().starts_with("03:")
+        };
+        let sockets = |name| fs::read_to_string(format!("/proc/self/net/{name}")).unwrap_or_default();
+        if ["tcp", "tcp6"].iter().any(|name| sockets(name).lines().any(is_peer)) {
+            return 0;
+        }
         assert!(begun.elapsed() < Duration::from_secs(20), "the peer has not closed its end");
         sleep(Duration::from_millis(1));
     }
+    libc::ECONNRESET
 }
