@@ -88,6 +88,8 @@ kernel_layout! {
     skb_transport_header,
     /// `sk_buff.cb`
     skb_cb,
+    /// `sk_buff.users`: how many hold it
+    skb_users,
     /// `sk_buff._skb_refdst`: a `struct dst_entry *`, its lowest bit a flag
     skb_refdst,
     /// `dst_entry.dev`

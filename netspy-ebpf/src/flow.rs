@@ -86,6 +86,12 @@ pub fn of_packet(socket: u64, tuple: &Tuple, interface: u32) -> Option<&'static 
     None
 }
 
+/// Whether a receiver has only looked at a packet (`MSG_PEEK`): its socket's queue holds it, too.
+#[inline(always)]
+pub fn was_peeked_at(skb: u64) -> bool {
+    read_or_zero::<u32>(skb, offset!(skb_users)) > 1
+}
+
 /// Which way a packet goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Way {

@@ -63,7 +63,8 @@ sent_fexit!(
     ping_v6_fexit
 );
 
-/// `void skb_free_datagram(struct sock *sk, struct sk_buff *skb)` (net/core/datagram.c): the receiver has taken it.
+/// `void skb_free_datagram(struct sock *sk, struct sk_buff *skb)` (net/core/datagram.c): the receiver has taken it, or
+/// looked at it.
 #[kprobe]
 pub fn raw_receive_kprobe(ctx: ProbeContext) -> u32 {
     if let (Some(socket), Some(skb)) = (ctx.arg(0), ctx.arg(1)) {
@@ -121,7 +122,7 @@ fn received(socket: u64, skb: u64) {
     let family = socket.family();
     let of_internet = family == AF_INET || family == AF_INET6;
     let echo = matches!(socket.protocol, IPPROTO_ICMP | IPPROTO_ICMPV6);
-    if !of_internet || !(echo || socket.kind == SOCK_RAW) {
+    if !of_internet || !(echo || socket.kind == SOCK_RAW) || flow::was_peeked_at(skb) {
         return;
     }
     let Some(mut key) = flow::key(&socket, 0) else { return };

@@ -163,11 +163,11 @@ fn sent(skb: u64, v6: bool) {
     });
 }
 
-/// In the receiver's context. A length below zero means that it only peeked.
+/// In the receiver's context. A length below zero means that it only peeked; that of an empty datagram never is.
 #[inline(always)]
 fn received(socket: u64, skb: u64, length: i32) {
     let socket = Socket::of(socket);
-    if length < 0 || !socket.has_ports() {
+    if length < 0 || !socket.has_ports() || (length == 0 && flow::was_peeked_at(skb)) {
         return;
     }
     let Some(mut key) = flow::key(&socket, 0) else { return };

@@ -76,6 +76,7 @@ pub const TABLE: &[(&str, fn())] = &[
     ("unix_connect_to_a_full_backlog_fails", unix::full_backlog),
     ("udp_connected_flow_is_counted", datagrams::connected),
     ("udp_connected_flow_is_counted_by_ipv6", datagrams::connected_v6),
+    ("udp_empty_datagram_that_is_peeked_at_is_counted_once", datagrams::empty_is_peeked_at),
     ("udp_flow_to_a_v4_mapped_address_is_one", datagrams::v4_mapped),
     ("udp_flow_without_connect_is_counted", datagrams::unconnected),
     ("udp_flow_that_is_open_is_counted", datagrams::open_flow),

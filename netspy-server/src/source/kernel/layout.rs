@@ -98,6 +98,7 @@ fn layout(types: &KernelTypes) -> KernelLayout {
         skb_network_header: at("sk_buff.network_header"),
         skb_transport_header: at("sk_buff.transport_header"),
         skb_cb: at("sk_buff.cb"),
+        skb_users: at("sk_buff.users"),
         skb_refdst: at("sk_buff._skb_refdst"),
         dst_dev: at("dst_entry.dev"),
         msg_name: at("msghdr.msg_name"),

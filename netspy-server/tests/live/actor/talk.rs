@@ -94,8 +94,10 @@ impl Talk {
     }
 }
 
-/// Waits until the peer's socket is one in TIME-WAIT, whose timer is number 3 (`proc_net_tcp.rst` of the kernel's documentation).
-/// While it becomes that, what comes for it may find neither, and then the kernel answers with a RST, which is the error.
+/// Waits until the peer's socket has its FIN acknowledged: then it is one in TIME-WAIT, whose timer is number 3
+/// (`proc_net_tcp.rst` of the kernel's documentation), or, where its owner still held it, stays one in FIN-WAIT-2, with the timer
+/// number 2. While it becomes the first, what comes for it may find neither, and then the kernel answers with a RST, which is the
+/// error.
 fn wait_for_peer(socket: &Socket) -> i32 {
     let port = |address: SockAddr| format!(":{:04X}", address.as_socket().unwrap().port());
     let begun = Instant::now();
@@ -104,7 +106,9 @@ fn wait_for_peer(socket: &Socket) -> i32 {
         let is_peer = |line: &str| {
             let mut fields = line.split_whitespace().skip(1);
             let (local, remote) = (fields.next().unwrap(), fields.next().unwrap());
-            local.ends_with(&there) && remote.ends_with(&here) && fields.nth(2).unwrap().starts_with("03:")
+            let (state, timer) = (fields.next().unwrap(), fields.nth(1).unwrap());
+            let waits = timer.starts_with("03:") || (state == "05" && timer.starts_with("02:"));
+            local.ends_with(&there) && remote.ends_with(&here) && waits
         };
         let sockets = |name| fs::read_to_string(format!("/proc/self/net/{name}")).unwrap_or_default();
         if ["tcp", "tcp6"].iter().any(|name| sockets(name).lines().any(is_peer)) {

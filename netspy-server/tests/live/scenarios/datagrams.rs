@@ -66,11 +66,11 @@ fn assert_closed(flow: &ConnectionEvent, attempt: &Attempt) {
     assert!(duration <= attempt.lasted_us + 1, "{duration} µs of {} µs", attempt.lasted_us);
 }
 
-/// A connected socket, an empty datagram among the others, and one that is looked at before it is taken.
-fn conversation(name: &str, to: &str, v6_socket: bool) {
+/// A connected socket, an empty datagram among the others, and one, the first that comes, that is looked at before it is taken.
+fn conversation(name: &str, to: &str, send: [usize; 3], v6_socket: bool) {
     let datagrams = Datagrams {
         connect: true,
-        send: vec![5, 0, 1400],
+        send: send.to_vec(),
         receive: 3,
         peek: 1,
         close: true,
@@ -94,16 +94,22 @@ fn conversation(name: &str, to: &str, v6_socket: bool) {
 }
 
 pub fn connected() {
-    conversation("actor-udp-c", &peer("127.0.0.1:0"), false);
+    conversation("actor-udp-c", &peer("127.0.0.1:0"), [5, 0, 1400], false);
+}
+
+/// The length of an empty one does not say whether it was taken.
+pub fn empty_is_peeked_at() {
+    conversation("actor-udp-e", &peer("127.0.0.1:0"), [0, 5, 1400], false);
+    conversation("actor-udp-e6", &peer("[::1]:0"), [0, 5, 1400], false);
 }
 
 pub fn connected_v6() {
-    conversation("actor-udp-c6", &peer("[::1]:0"), false);
+    conversation("actor-udp-c6", &peer("[::1]:0"), [5, 0, 1400], false);
 }
 
 pub fn v4_mapped() {
     let to: SocketAddr = peer("127.0.0.1:0").parse().unwrap();
-    conversation("actor-udp-map", &format!("[::ffff:127.0.0.1]:{}", to.port()), true);
+    conversation("actor-udp-map", &format!("[::ffff:127.0.0.1]:{}", to.port()), [5, 0, 1400], true);
 }
 
 /// Without connect, by IPv4, IPv6 and a v4-mapped address: the source is known from the datagrams.
@@ -290,8 +296,15 @@ pub fn ping_and_raw() {
     for (name, raw, receive, socket_type) in
         [("actor-ping", false, 1, "DGRAM"), ("actor-raw", true, 2, "RAW")]
     {
-        let datagrams =
-            Datagrams { ping: true, raw, send: vec![64], receive, close: true, ..Datagrams::default() };
+        let datagrams = Datagrams {
+            ping: true,
+            raw,
+            send: vec![64],
+            peek: 1,
+            receive,
+            close: true,
+            ..Datagrams::default()
+        };
         let (_, actor) = run(name, "127.0.0.1:0", datagrams, |part| {
             part.namespace = Some(Vec::new());
             part.sysctl = vec![("net/ipv4/ping_group_range".into(), "0 0".into())];
