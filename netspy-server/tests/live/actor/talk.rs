@@ -55,7 +55,11 @@ impl Talk {
         match self.end {
             End::PeerCloses => {}
             End::PeerResets => SockRef::from(&socket).set_linger(Some(Duration::ZERO)).unwrap(),
-            End::Timeout => sleep(Duration::from_secs(3)),
+            End::Timeout => {
+                sleep(Duration::from_secs(3));
+                // Its FIN would not be acknowledged either: sent again for minutes, it would end amid another scenario.
+                SockRef::from(&socket).set_linger(Some(Duration::ZERO)).unwrap();
+            }
             End::Close | End::Reset => {
                 let _ = socket.read(&mut [0]);
             }
