@@ -1,9 +1,9 @@
 //! The groups of most events, from rollups alone.
 
-use std::collections::HashMap;
-
+use foldhash::{HashMap, HashMapExt as _};
 use rusqlite::Connection;
 use rusqlite::types::{FromSql, ValueRef};
+use smallvec::SmallVec;
 
 use super::block::{CONNECTIONS, DROPS, Table};
 use super::dictionary::CauseReader;
@@ -41,10 +41,13 @@ pub(super) fn drops(
     top(file, DROPS, &Question::of_drops(file, filter)?, filter, by, limit)
 }
 
+/// Room for any [`Destination`] that is no path.
+type Bytes = SmallVec<[u8; 24]>;
+
 /// What a rollup says that groups are made of, as it is stored: there are far more rollups than groups, so that it is not read
 /// before it is known to be another one.
 #[derive(Default)]
-struct Stored(Vec<u8>);
+struct Stored(Bytes);
 
 impl Stored {
     fn set(&mut self, value: ValueRef<'_>) {
@@ -52,15 +55,15 @@ impl Stored {
         match value {
             ValueRef::Integer(number) => {
                 self.0.push(b'i');
-                self.0.extend(number.to_ne_bytes());
+                self.0.extend_from_slice(&number.to_ne_bytes());
             }
             ValueRef::Text(text) => {
                 self.0.push(b't');
-                self.0.extend(text);
+                self.0.extend_from_slice(text);
             }
             ValueRef::Blob(bytes) => {
                 self.0.push(b'b');
-                self.0.extend(bytes);
+                self.0.extend_from_slice(bytes);
             }
             ValueRef::Null | ValueRef::Real(_) => {} // not in this table
         }
@@ -105,7 +108,7 @@ fn top(
     };
     // The class comes last, and is read only where it matters.
     let what = format!("{column}, count, bytes_sent, bytes_received, class");
-    let (mut found, mut key) = (HashMap::<Vec<u8>, Sum>::new(), Stored::default());
+    let (mut found, mut key) = (HashMap::<Bytes, Sum>::new(), Stored::default());
     sums::each(file, kinds, minutes, &programs, &what, |columns| {
         key.set(columns.raw(column)?);
         let sum = Sum {

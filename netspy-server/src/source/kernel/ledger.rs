@@ -5,12 +5,13 @@
 //! and for every query; never while nothing happens.
 
 use std::{
-    fs::{self, File},
-    io,
-    os::{fd::RawFd, unix::fs::FileExt as _},
+    fs, io,
+    mem::offset_of,
+    os::fd::{AsRawFd as _, BorrowedFd, OwnedFd},
 };
 
 use aya::maps::{HashMap, MapData, MapError, PerCpuArray};
+use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_prog_info};
 use netspy_common::{Inflight, LossCounters, loss, phase, subject};
 
 use crate::domain::{Input, LossKind, LossPlace};
@@ -69,22 +70,31 @@ pub(super) struct Watched {
     pub(super) counted: u64,
 }
 
-/// What the kernel tells of a program's descriptor (kernel/bpf/syscall.c, `bpf_prog_show_fdinfo`). It stays open: every query
-/// reads it, of every program.
-pub(super) struct Skips(File);
+/// A program, about which the kernel is asked for every query: by system call, as the same in `/proc/self/fdinfo` is text, of which
+/// most is something else.
+pub(super) struct Skips(OwnedFd);
 
 impl Skips {
-    /// Of a descriptor of this process.
-    pub(super) fn of(fd: RawFd) -> io::Result<Self> {
-        File::open(format!("/proc/self/fdinfo/{fd}")).map(Self)
+    pub(super) fn of(program: BorrowedFd<'_>) -> io::Result<Self> {
+        program.try_clone_to_owned().map(Self)
     }
 
     /// How often the kernel skipped the program because it would have interrupted itself, where it says so (since 5.12).
+    #[allow(unsafe_code)]
     pub(super) fn read(&self) -> Option<u64> {
-        let mut told = [0; 1024];
-        let length = self.0.read_at(&mut told, 0).ok()?;
-        let told = str::from_utf8(told.get(..length)?).ok()?;
-        told.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?.trim().parse().ok()
+        // SAFETY: integers and arrays of integers: zeroes are a valid value, and ask for nothing that is kept elsewhere.
+        let (mut told, mut ask): (bpf_prog_info, bpf_attr) = unsafe { std::mem::zeroed() };
+        ask.info.bpf_fd = self.0.as_raw_fd().unsigned_abs();
+        ask.info.info_len = size_of_val(&told) as u32;
+        ask.info.info = &raw mut told as u64;
+        // SAFETY: the kernel writes no more than it is told that there is room for (kernel/bpf/syscall.c,
+        // `bpf_prog_get_info_by_fd`).
+        let done = unsafe {
+            libc::syscall(libc::SYS_bpf, bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &raw mut ask, size_of_val(&ask))
+        };
+        // SAFETY: whoever wrote it, it is a number.
+        let length = unsafe { ask.info.info_len } as usize;
+        (done == 0 && length > offset_of!(bpf_prog_info, recursion_misses)).then_some(told.recursion_misses)
     }
 }
 
@@ -190,6 +200,8 @@ fn wants_to_run(thread: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd as _;
+
     use super::*;
 
     #[test]
@@ -222,7 +234,6 @@ mod tests {
 
     #[test]
     fn a_descriptor_that_is_no_program_has_no_skipped_runs() {
-        assert_eq!(Skips::of(0).unwrap().read(), None);
-        assert!(Skips::of(-1).is_err());
+        assert_eq!(Skips::of(io::stdin().as_fd()).unwrap().read(), None);
     }
 }

@@ -5,12 +5,7 @@ mod attach;
 mod events;
 mod why;
 
-use std::{
-    cell::OnceCell,
-    collections::BTreeMap,
-    fs, io,
-    os::fd::{AsFd, AsRawFd},
-};
+use std::{cell::OnceCell, collections::BTreeMap, fs, io, os::fd::AsFd};
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
@@ -372,7 +367,7 @@ impl<'a> Ladder<'a> {
         for (event, name) in names.filter(|(_, name)| !SKIPS_SHOW_ELSEWHERE.contains(name)) {
             let Some(program) = ebpf.program(name) else { continue };
             let probe = matches!(program, Program::KProbe(_) | Program::TracePoint(_));
-            let skips = program.fd().ok().and_then(|fd| Skips::of(fd.as_fd().as_raw_fd()).ok());
+            let skips = program.fd().ok().and_then(|fd| Skips::of(fd.as_fd()).ok());
             let counted = skips.and_then(|skips| Some((skips.read()?, skips)));
             let known = watched.iter_mut().find(|known| known.name == name);
             let (runs, version) = match (counted, known) {
