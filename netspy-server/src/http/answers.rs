@@ -19,14 +19,14 @@ const MOST: usize = 16;
 /// Longer answers are not.
 const MOST_BYTES: usize = 256 * 1024;
 
-/// What is asked, and of whom.
+/// What is asked, and of whom. Shared: whoever waits for an answer holds it in several places.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Question {
-    ConnectionSummary(SummaryQuery),
-    DropSummary(SummaryQuery),
-    ConnectionList(ListQuery),
-    DropList(ListQuery),
-    Top(TopQuery),
+    ConnectionSummary(Arc<SummaryQuery>),
+    DropSummary(Arc<SummaryQuery>),
+    ConnectionList(Arc<ListQuery>),
+    DropList(Arc<ListQuery>),
+    Top(Arc<TopQuery>),
 }
 
 /// The answers that are remembered.
@@ -105,7 +105,7 @@ mod tests {
     /// A summary of the minute before.
     fn asked(now_ns: i64, body: &str) -> Question {
         let params = Params::from_body(body.as_bytes()).unwrap();
-        Question::ConnectionSummary(SummaryQuery::parse(&params, now_ns).unwrap())
+        Question::ConnectionSummary(Arc::new(SummaryQuery::parse(&params, now_ns).unwrap()))
     }
 
     /// Asks; whether that was read from the history, for an answer of so many bytes.

@@ -1,5 +1,7 @@
 //! `/api/connection-summary` and `/api/list-connections`.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::Response;
 use jiff::tz::TimeZone;
@@ -14,14 +16,14 @@ use crate::domain::{Direction, History, HistoryError};
 
 pub(super) async fn summary(State(api): Shared, params: Params) -> Result<Response, Failure> {
     params.refuse(&OF_PACKETS, "ask /api/list-packet-drops or /api/events for it")?;
-    let query = SummaryQuery::parse(&params, api.clock.now_ns())?;
+    let query = Arc::new(SummaryQuery::parse(&params, api.clock.now_ns())?);
     let asked = Question::ConnectionSummary(query.clone());
-    api.answer_again(asked, move |history, zone| summarise(history, zone, query)).await
+    api.answer_again(asked, move |history, zone| summarise(history, zone, &query)).await
 }
 
 pub(super) async fn list(State(api): Shared, params: Params) -> Result<Response, Failure> {
     params.refuse(&OF_PACKETS, "ask /api/list-packet-drops or /api/events for it")?;
-    let query = ListQuery::parse(&params, api.clock.now_ns())?;
+    let query = Arc::new(ListQuery::parse(&params, api.clock.now_ns())?);
     let asked = Question::ConnectionList(query.clone());
     api.answer_again(asked, move |history, zone| list_events(history, zone, &query)).await
 }
@@ -29,7 +31,7 @@ pub(super) async fn list(State(api): Shared, params: Params) -> Result<Response,
 fn summarise(
     history: &dyn History,
     zone: &TimeZone,
-    query: SummaryQuery,
+    query: &SummaryQuery,
 ) -> Result<ConnectionSummary, HistoryError> {
     let counts = history.connection_counts(&query.filter)?;
     let lost = history.losses(query.filter.window)?;
@@ -45,14 +47,14 @@ fn summarise(
         query_time: render::whole_seconds(query.end_ns, zone),
         message: format!(
             "{who} made {count} {}",
-            events::counted("outbound connection attempts", &query, zone)
+            events::counted("outbound connection attempts", query, zone)
         ),
         outcomes: of(Direction::Outbound)
             .map(|((_, verdict), count)| (verdict.name().to_owned(), *count))
             .collect(),
         inbound: of(Direction::Inbound).map(|(_, count)| count).sum(),
         lost: Some(render::lost(&lost)),
-        command: query.filter.process.unwrap_or_default(),
+        command: query.filter.process.clone().unwrap_or_default(),
     })
 }
 

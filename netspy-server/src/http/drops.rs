@@ -1,6 +1,7 @@
 //! `/api/packet-drop-summary` and `/api/list-packet-drops`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
@@ -19,14 +20,14 @@ const MOST_LOCATIONS: usize = 20;
 
 pub(super) async fn summary(State(api): Shared, params: Params) -> Result<Response, Failure> {
     params.refuse(&OF_CONNECTIONS, "ask /api/list-connections or /api/events for it")?;
-    let query = SummaryQuery::parse(&params, api.clock.now_ns())?;
+    let query = Arc::new(SummaryQuery::parse(&params, api.clock.now_ns())?);
     let asked = Question::DropSummary(query.clone());
-    api.answer_again(asked, move |history, zone| summarise(history, zone, query)).await
+    api.answer_again(asked, move |history, zone| summarise(history, zone, &query)).await
 }
 
 pub(super) async fn list(State(api): Shared, params: Params) -> Result<Response, Failure> {
     params.refuse(&OF_CONNECTIONS, "ask /api/list-connections or /api/events for it")?;
-    let query = ListQuery::parse(&params, api.clock.now_ns())?;
+    let query = Arc::new(ListQuery::parse(&params, api.clock.now_ns())?);
     let asked = Question::DropList(query.clone());
     api.answer_again(asked, move |history, zone| list_events(history, zone, &query)).await
 }
@@ -34,7 +35,7 @@ pub(super) async fn list(State(api): Shared, params: Params) -> Result<Response,
 fn summarise(
     history: &dyn History,
     zone: &TimeZone,
-    query: SummaryQuery,
+    query: &SummaryQuery,
 ) -> Result<DropSummary, HistoryError> {
     let recorded = history.drop_counts(&query.filter)?;
     let unrecorded = history.unrecorded(CountedKind::Drop, &query.filter)?;
@@ -50,13 +51,13 @@ fn summarise(
         duration,
         pid: query.filter.pid.unwrap_or(0),
         query_time: render::whole_seconds(query.end_ns, zone),
-        message: format!("{who} had {count} {}", events::counted("packet drops", &query, zone)),
+        message: format!("{who} had {count} {}", events::counted("packet drops", query, zone)),
         reasons: found.reasons,
         classes: found.classes,
         unclassified_at: found.unclassified_at,
         sampled: Some(sampled),
         lost: Some(render::lost(&lost)),
-        command: query.filter.process.unwrap_or_default(),
+        command: query.filter.process.clone().unwrap_or_default(),
     })
 }
 

@@ -1,5 +1,7 @@
 //! `/api/top`: the groups of most events, from sums that the history keeps by minute and hour.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::Response;
 use jiff::tz::TimeZone;
@@ -14,7 +16,7 @@ use crate::domain::{Group, GroupBy, History, HistoryError, Sum};
 
 pub(super) async fn list(State(api): Shared, params: Params) -> Result<Response, Failure> {
     params.refuse(&NOT_OF_SUMS, "sums do not know it; ask a summary or a list for it")?;
-    let query = TopQuery::parse(&params, api.clock.now_ns())?;
+    let query = Arc::new(TopQuery::parse(&params, api.clock.now_ns())?);
     if query.of_drops {
         params.refuse(&OF_CONNECTIONS, "it is of connections; leave out type=packet_drop")?;
         params.refuse(&["direction"], "sums of drops do not know it")?;
