@@ -42,32 +42,37 @@ pub(super) fn ask_all(load: &str, sink: SqliteSink, history: &SqliteHistory, tra
         format!("/api/list-connections?process_name={RARE}&{day}"),
         format!("/api/top?by=process&{day}"),
     ] {
-        let bytes = Client::of(address).ask(&target);
-        let same = serve_bare(&bare, bytes);
-        let (mut ours, mut others) = (Vec::new(), Vec::new());
-        for _ in 0..ROUNDS {
-            ours.extend(press(address, &target, CLIENTS));
-            others.extend(press(same, "/", CLIENTS));
-        }
-        let mut alone = press(address, &target, 1);
-        let seconds = (ROUND * ROUNDS as u32).as_secs_f64();
-        let p99 = |times: &mut Vec<f64>| {
-            times.sort_by(f64::total_cmp);
-            times[times.len() - 1 - times.len() / 100]
-        };
-        report(&json!({
-            "what": format!("GET {target}"), "load": load, "bytes": bytes,
-            "requests_per_second": ours.len() as f64 / seconds,
-            "bare_requests_per_second": others.len() as f64 / seconds,
-            "p99_ms": p99(&mut ours), "bare_p99_ms": p99(&mut others), "alone_p99_ms": p99(&mut alone),
-        }));
+        compare(load, address, &bare, &target);
     }
     assert!(load == "idle" || !running.is_finished(), "it was busy to the end: give it more connections");
     running.finish();
 }
 
+/// Asks a server, and in turn a bare handler with answers of the same size.
+pub(super) fn compare(load: &str, address: SocketAddr, bare: &Runtime, target: &str) {
+    let bytes = Client::of(address).ask(target);
+    let same = serve_bare(bare, bytes);
+    let (mut ours, mut others) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        ours.extend(press(address, target, CLIENTS));
+        others.extend(press(same, "/", CLIENTS));
+    }
+    let mut alone = press(address, target, 1);
+    let seconds = (ROUND * ROUNDS as u32).as_secs_f64();
+    let p99 = |times: &mut Vec<f64>| {
+        times.sort_by(f64::total_cmp);
+        times[times.len() - 1 - times.len() / 100]
+    };
+    report(&json!({
+        "what": format!("GET {target}"), "load": load, "bytes": bytes,
+        "requests_per_second": ours.len() as f64 / seconds,
+        "bare_requests_per_second": others.len() as f64 / seconds,
+        "p99_ms": p99(&mut ours), "bare_p99_ms": p99(&mut others), "alone_p99_ms": p99(&mut alone),
+    }));
+}
+
 /// As the server itself has it.
-fn runtime() -> Runtime {
+pub(super) fn runtime() -> Runtime {
     Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 

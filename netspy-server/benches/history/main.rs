@@ -14,6 +14,7 @@
 mod http;
 mod pipe;
 mod trace;
+mod tracing;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,6 +53,7 @@ fn main() {
     if let Some(connections) = long {
         return long_run(&path, connections);
     }
+    tracing::ask_all(&directory);
     let keep = Keep { bytes: 16 << 30, ..Keep::default() };
     let (sink, history) = store::open(&path, keep).unwrap();
     ingest("ingest", sink, Trace::of_a_day(connections));

@@ -88,7 +88,7 @@ fn print(measured: &Value) {
         row(what, "MiB resident at most", number("peak_bytes") / MIB, None);
     } else if what.starts_with("GET") {
         let load = measured["load"].as_str().unwrap_or_default();
-        let goal = if load == "idle" { Some(Goal::AtLeast(70.0)) } else { None };
+        let goal = if load == "busy" { None } else { Some(Goal::AtLeast(70.0)) };
         let ratio = 100.0 * number("requests_per_second") / number("bare_requests_per_second");
         row(&format!("{what} ({load})"), "requests/s", number("requests_per_second"), None);
         row("", "% of a bare handler's", ratio, goal);
