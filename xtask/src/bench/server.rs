@@ -1,10 +1,10 @@
 //! `bench server`: what history costs and how fast it answers, with the goals next to the numbers. The measuring
 //! is `netspy-server/benches/history`, which knows the server from inside; here is what it means.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use crate::{command, workspace};
+use crate::{command, packages, workspace};
 
 /// Options of `bench server`.
 #[derive(clap::Args)]
@@ -32,6 +32,10 @@ const QUESTIONS: &[(&str, f64)] =
 
 /// Builds with optimisation, measures, prints.
 pub(crate) fn job(arguments: &Arguments) -> Result<()> {
+    ensure!(
+        arguments.long.is_some() || packages::is_root()?,
+        "the benchmark starts a server that traces: run it as root, sudo -E cargo xtask bench server"
+    );
     let root = workspace::root()?;
     let directory = workspace::target(&root).join("bench");
     std::fs::create_dir_all(&directory)?;
