@@ -1,6 +1,7 @@
 //! Whether anything is lost at a rate, whether what is lost is counted to the last one, and what recording costs
 //! the server.
 
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -34,6 +35,9 @@ const TRIALS: [Trial; 5] = [
     Trial { workload: Workload::Retry, rate: None, stalled: true },
 ];
 
+/// Before the server is stopped and after it goes on: the connections of questions are to end and to begin while the rings have
+/// room, or they are among what is lost.
+const ROOM: Duration = Duration::from_millis(100);
 /// Long enough to fill the rings of a server that is stopped.
 const STALL: Duration = Duration::from_secs(3);
 
@@ -87,6 +91,7 @@ fn measure_one(bench: &mut Bench, trial: Trial, time: Duration) -> Result<Row> {
     let mut server = bench.start_server()?;
     let watch = Watch::start(server.pid())?;
     if stalled {
+        sleep(ROOM);
         server.signal(Signal::STOP)?;
     }
     let made = bench.generator.run(workload, time, wanted)?;
@@ -94,6 +99,9 @@ fn measure_one(bench: &mut Bench, trial: Trial, time: Duration) -> Result<Row> {
         server.signal(Signal::CONT)?;
     }
     let (others, ended) = (watch.others(made)?, Instant::now());
+    if stalled {
+        sleep(ROOM);
+    }
     let ledger = server.ledger(workload)?;
     let (behind_s, tool_ns) = (ended.elapsed().as_secs_f64(), watch.tool_ns()?);
     let everybodys = server.connections()?;
