@@ -80,6 +80,11 @@ fn decompressed(program: &str, file: &Path) -> Result<Vec<u8>> {
     Ok(command::output(Command::new(program).args(["--decompress", "--stdout"]).arg(file))?.stdout)
 }
 
+/// Sockets in TIME-WAIT that a guest has room for. As many as its memory would give it by default are filled by the scenario of ten
+/// thousand connections, and for a minute, into the next rung, the end that closes first is then gone at once: what comes for it is
+/// answered with a RST (`tcp_time_wait`, net/ipv4/tcp_minisocks.c).
+const TIME_WAIT: u32 = 65_536;
+
 /// The guest's first process. debugfs and tracefs stay unmounted on purpose: the server must do without them.
 fn init_script(inserted: &[String], plan: &Plan) -> String {
     let [begin, exit] = [serial::BEGIN, serial::EXIT];
@@ -113,7 +118,7 @@ fn init_script(inserted: &[String], plan: &Plan) -> String {
          mount -t proc proc /proc\nmount -t sysfs sysfs /sys\nmount -t devtmpfs devtmpfs /dev\n\
          mkdir -p /dev/shm /dev/pts\nmount -t tmpfs tmpfs /dev/shm\nmount -t tmpfs tmpfs /tmp\n\
          mount -t tmpfs tmpfs /run\nmount -t cgroup2 cgroup2 /sys/fs/cgroup\n\
-         ip link set lo up\n{insert}{run}{lockdown}poweroff -f\n"
+         ip link set lo up\necho {TIME_WAIT} > /proc/sys/net/ipv4/tcp_max_tw_buckets\n{insert}{run}{lockdown}poweroff -f\n"
     )
 }
 

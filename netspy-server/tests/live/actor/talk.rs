@@ -100,8 +100,8 @@ impl Talk {
 
 /// Waits until the peer's socket has its FIN acknowledged: then it is one in TIME-WAIT, whose timer is number 3
 /// (`proc_net_tcp.rst` of the kernel's documentation), or, where its owner still held it, stays one in FIN-WAIT-2, with the timer
-/// number 2. While it becomes the first, what comes for it may find neither, and then the kernel answers with a RST, which is the
-/// error.
+/// number 2. Where the kernel has no room for another one in TIME-WAIT it is gone, and what comes for it is answered with a RST,
+/// which is the error.
 fn wait_for_peer(socket: &Socket) -> i32 {
     let port = |address: SockAddr| format!(":{:04X}", address.as_socket().unwrap().port());
     let begun = Instant::now();

@@ -90,8 +90,8 @@ pub fn closed_locally() {
 
 pub fn closed_by_peer_over_ipv6() {
     let talk = Talk { send: 1, receive: 70_000, pause_ms: 30, end: End::PeerCloses, ..Talk::default() };
-    // Where two acknowledgements come while the peer's socket becomes one in TIME-WAIT, the kernel resets the connection. A
-    // socket says so: then nobody has closed it in peace, and it is done again.
+    // Where the kernel has no room for another socket in TIME-WAIT, it resets the connection. A socket says so: then nobody has
+    // closed it in peace, and it is done again.
     let mut tries = (0..5).map(|_| converse("actor-closed", talk.clone(), "[::1]:0", |_| ()));
     let ends = tries.find(|ends| ends.actor.attempt().end_errno == 0).unwrap();
     ends.check(&talk);
