@@ -82,7 +82,7 @@ fn decompressed(program: &str, file: &Path) -> Result<Vec<u8>> {
 
 /// Sockets in TIME-WAIT that a guest has room for. As many as its memory would give it by default are filled by the scenario of ten
 /// thousand connections, and for a minute, into the next rung, the end that closes first is then gone at once: what comes for it is
-/// answered with a RST (`tcp_time_wait`, net/ipv4/tcp_minisocks.c).
+/// answered with a RST (`tcp_time_wait`, `net/ipv4/tcp_minisocks.c`).
 const TIME_WAIT: u32 = 65_536;
 
 /// The guest's first process. debugfs and tracefs stay unmounted on purpose: the server must do without them.
